@@ -1,0 +1,63 @@
+"""Packaging: every version number and range comes from tfopt/version.py, read without importing tfopt."""
+
+import pathlib
+import runpy
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).resolve().parent
+HOST = runpy.run_path(str(HERE / "tfopt" / "version.py"))
+
+
+def in_range(distribution, bounds):
+    """Requirement for `distribution` within the half-open range `bounds`."""
+    first, past_the_last = bounds
+    return f"{distribution}>={first},<{past_the_last}"
+
+
+setup(
+    name="tfopt",
+    version=HOST["VERSION"],
+    description="Optimizers, line searches and curvature tools for TensorFlow and Keras 3",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["tfopt", "tfopt.*"]),
+    include_package_data=True,
+    python_requires=">=3.11",
+    # TensorFlow is left to the extras: its wheel has several names, and only the user knows which one fits.
+    install_requires=[in_range("keras", HOST["KERAS"]), "numpy>=1.26"],
+    extras_require={
+        "cpu": [in_range("tensorflow-cpu", HOST["TENSORFLOW"])],
+        "cuda": [in_range("tensorflow[and-cuda]", HOST["TENSORFLOW"])],
+        "compare": [
+            "jinja2>=3.1",
+            "matplotlib>=3.8",
+            "mlxtend>=0.23",
+            "rich>=13",
+            "scikit-learn>=1.4",
+            "tensorflow-datasets>=4.9",
+        ],
+        "dev": [
+            "mypy>=1.11",
+            "packaging>=24",
+            "pytest>=8.2",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+            "scipy>=1.12",
+        ],
+    },
+    entry_points={"console_scripts": ["tfopt=tfopt.__main__:main"]},
+    keywords=["tensorflow", "keras", "optimization", "optimizer", "deep learning"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Mathematics",
+    ],
+)

@@ -1,0 +1,27 @@
+"""Settings of every test run; imported before TensorFlow is."""
+
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def package_folder():
+    """Where the tfopt under test lies, found without importing it."""
+    return pathlib.Path(importlib.util.find_spec("tfopt").origin).parent
+
+
+def pytest_report_header():
+    """Name the tfopt under test."""
+    return f"tfopt: {package_folder()}, keras {importlib.metadata.version('keras')}"
+
+
+def pytest_configure():
+    """Refuse to test the source tree where the installed wheel is meant."""
+    if "TFOPT_INSTALLED" in os.environ and "site-packages" not in package_folder().parts:
+        raise pytest.UsageError(f"TFOPT_INSTALLED is set, but tfopt is imported from {package_folder()}.")

@@ -1,0 +1,7 @@
+"""Order, size and repetition of minibatches."""
+
+from tfopt.data.growing_batches import GrowingBatches
+from tfopt.data.repeat_each import repeat_each
+from tfopt.data.shuffled import shuffled
+
+__all__ = ["GrowingBatches", "repeat_each", "shuffled"]

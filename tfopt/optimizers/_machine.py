@@ -1,0 +1,144 @@
+"""What an optimizer is inside: a pure state machine that answers an evaluation with the next point."""
+
+import functools
+import types
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+
+class Evaluation(NamedTuple):
+    """What one train step measured at the point that the model's variables held."""
+
+    gradients: Sequence[Any]
+
+
+class Slot(NamedTuple):
+    """One entry of a machine's state: a tensor per weight variable, or one scalar for all of them."""
+
+    name: str
+    initial: Any = 0.0
+    scalar: bool = False
+
+
+class Context(NamedTuple):
+    """What a step knows beside the evaluation and its state.
+
+    Attributes:
+        t: Number of this update, from 1; float64 scalar.
+        learning_rate: ε of this update; float64 scalar.
+        multipliers: Factor on ε, one Python number per variable.
+    """
+
+    t: Any
+    learning_rate: Any
+    multipliers: Sequence[float]
+
+    def following(self):
+        """The context of the update after this one, at the same ε."""
+        return self._replace(t=self.t + 1)
+
+
+class Machine:
+    """State in, evaluation in; state and next point out.
+
+    Three moments of an update are separate so that weight decay, constraints and averages act on the
+    iterate θ wherever the gradient was taken: `iterate` finds θ from the point the variables hold, `step`
+    moves it, `query` says where the next gradient is wanted. State is a dict: a list of tensors per name,
+    aligned with the weights, or one scalar tensor.
+    """
+
+    slots: Sequence[Slot] = ()
+    displaced = False  # whether the weights to show differ from the point the variables hold in training
+
+    def iterate(self, point, state, context):
+        """The iterate θ, given the point the variables hold."""
+        return point
+
+    def step(self, evaluation, iterate, state, context):
+        """The next iterate and state."""
+        raise NotImplementedError
+
+    def settle(self, iterate, state, context):
+        """State that depends on the iterate as it stands after constraints."""
+        return state
+
+    def query(self, iterate, state, context):
+        """Where the next gradient is wanted; `context` is the coming update's."""
+        return iterate
+
+    def expose(self, point, state, context):
+        """The weights a user should see, and a state from which `resume` finds the way back."""
+        return self.iterate(point, state, context), state
+
+    def resume(self, visible, state, context):
+        """Undo `expose`."""
+        return self.query(visible, state, context), state
+
+
+def scalars_by_weight(scalars, context, weights):
+    """``scalars(t, ε)`` for each weight's ε, in its dtype, as a namespace; what weights share is made once."""
+    made: dict = {}
+    keys = [(factor, p.dtype) for factor, p in zip(context.multipliers, weights, strict=True)]
+    for factor in dict.fromkeys(context.multipliers):
+        values = scalars(context.t, context.learning_rate * factor)
+        for dtype in dict.fromkeys(p.dtype for p in weights):
+            cast = {name: tf.cast(value, dtype) for name, value in values.items()}
+            made[factor, dtype] = types.SimpleNamespace(**cast)
+    return [made[key] for key in keys]
+
+
+class RuleMachine(Machine):
+    """Runs one element-wise rule over all variables."""
+
+    def __init__(self, rule):
+        self.rule = rule
+        self.displaced = rule.lookahead is not None
+        self.slots = (
+            *(Slot(name, rule.initial.get(name, 0.0)) for name in rule.slots),
+            *(Slot(name, value, scalar=True) for name, value in rule.carried.items()),
+        )
+
+    def iterate(self, point, state, context):
+        """θ = q − lookahead."""
+        return self._displaced(point, state, context, -1)
+
+    def query(self, iterate, state, context):
+        """q = θ + lookahead."""
+        return self._displaced(iterate, state, context, +1)
+
+    def step(self, evaluation, iterate, state, context):
+        """The rule, variable by variable."""
+        state = self.carry(state, context)
+        scalars = self.scalars(state, context, iterate)
+        rows = self._rows(state, len(iterate))
+        columns: list = [[] for _ in self.rule.slots]
+        moved = []
+        for g, p, slots, s in zip(evaluation.gradients, iterate, rows, scalars, strict=True):
+            p, slots = self.rule.update(g, p, slots, s)
+            moved.append(p)
+            for column, slot in zip(columns, slots, strict=True):
+                column.append(slot)
+        return moved, state | dict(zip(self.rule.slots, columns, strict=True))
+
+    def carry(self, state, context):
+        """State with the carried scalars of this update."""
+        if self.rule.carry is None:
+            return state
+        return state | self.rule.carry(context.t, **{name: state[name] for name in self.rule.carried})
+
+    def scalars(self, state, context, weights):
+        """The rule's scalars for each weight."""
+        carried = {name: state[name] for name in self.rule.carried}
+        return scalars_by_weight(functools.partial(self.rule.scalars, **carried), context, weights)
+
+    def _rows(self, state, count):
+        return [tuple(state[name][i] for name in self.rule.slots) for i in range(count)]
+
+    def _displaced(self, weights, state, context, sign):
+        if not self.displaced:
+            return weights
+        scalars = self.scalars(state, context, weights)
+        rows = self._rows(state, len(weights))
+        return [p + sign * self.rule.lookahead(row, s) for p, row, s in zip(weights, rows, scalars, strict=True)]

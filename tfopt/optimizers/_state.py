@@ -1,0 +1,75 @@
+"""Saved optimizer state, keyed by slot name and variable path."""
+
+import numpy as np
+
+
+def save(optimizer, store):
+    """Write every state variable to `store` under ``order:slot:path``."""
+    for order, ((slot, path), variable) in enumerate(optimizer.named_state()):
+        store[_key(order, slot, path)] = np.asarray(variable)
+
+
+def load(optimizer, saved):
+    """Assign `saved` to the optimizer, or raise a ValueError that names what differs and change nothing.
+
+    Variables are matched by path. Where the two sets of paths differ, because layers were renamed or built
+    anew, they are matched in order, provided that names of the weights and shapes agree one to one.
+    """
+    entries = _parse(optimizer, saved)
+    current = dict(optimizer.named_state())
+    entries = _renamed(entries, current)
+    problems = list(_differences(entries, current))
+    if problems:
+        raise ValueError(
+            f"{type(optimizer).__name__}: the saved state does not fit this optimizer; nothing was loaded. "
+            + "; ".join(problems)
+            + "."
+        )
+    for key, variable in current.items():
+        variable.assign(entries[key])
+
+
+def _key(order, slot, path):
+    return f"{order:06d}:{slot}:{path.replace('/', '|')}"
+
+
+def _parse(optimizer, saved):
+    if any(key.count(":") < 2 for key in saved):
+        raise ValueError(
+            f"{type(optimizer).__name__}: expected state saved by a tfopt optimizer, got entries named "
+            f"{', '.join(sorted(saved)[:3])}…."
+        )
+    parsed = {}
+    for key in sorted(saved):
+        _, slot, path = key.split(":", 2)
+        parsed[slot, path.replace("|", "/")] = np.asarray(saved[key])
+    return parsed
+
+
+def _renamed(entries, current):
+    """`entries` under the current paths."""
+    old, new = _paths(entries), _paths(current)
+    if set(old) == set(new) or len(old) != len(new):
+        return entries
+    if any(a.rsplit("/", 1)[-1] != b.rsplit("/", 1)[-1] for a, b in zip(old, new, strict=True)):
+        return entries
+    renamed = dict(zip(old, new, strict=True))
+    return {(slot, renamed.get(path, path)): value for (slot, path), value in entries.items()}
+
+
+def _paths(keys):
+    return list(dict.fromkeys(path for _, path in keys if path))
+
+
+def _differences(entries, current):
+    for name, keys in (("missing", current.keys() - entries.keys()), ("unknown", entries.keys() - current.keys())):
+        if keys:
+            yield f"{name}: {', '.join(sorted(_label(key) for key in keys))}"
+    for key in sorted(entries.keys() & current.keys()):
+        if tuple(entries[key].shape) != tuple(current[key].shape):
+            yield f"{_label(key)} has shape {tuple(current[key].shape)}, saved {tuple(entries[key].shape)}"
+
+
+def _label(key):
+    slot, path = key
+    return f"{slot} of {path}" if path else slot

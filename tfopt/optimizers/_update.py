@@ -1,0 +1,224 @@
+"""One update on one device: accumulate, check, clip, decay, step, constrain, average, assign.
+
+Only local tensors and variables; no Keras, no strategy. Every function may run eagerly, in a graph, under
+XLA, or inside a branch.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfopt import kernels
+from tfopt.optimizers._machine import Context, Evaluation, RuleMachine
+
+
+class Step(NamedTuple):
+    """All that one update reads and writes; native variables unless said otherwise."""
+
+    gradients: Sequence[Any]  # tensors or IndexedSlices
+    weights: Sequence[Any]
+    slots: dict  # name -> variable, or list of variables aligned with `weights`
+    accumulators: Sequence[Any]
+    averages: Sequence[Any]
+    skipped: Any  # counter, or None
+    exposed: Any  # flag, or None: the weights shown stand in for the training point
+    micro_step: Any  # tensor: train steps so far
+    learning_rate: Any  # float64 tensor
+
+
+class Options(NamedTuple):
+    """What is fixed when a step is traced."""
+
+    multipliers: Sequence[float]
+    decays: Sequence[bool]
+    constraints: Sequence[Any]
+    weight_decay: float | None
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
+    accumulation: int | None
+    fused: bool
+
+
+def compute_dtype(dtype):
+    """The dtype of slots and arithmetic for weights of `dtype`: half precisions compute in float32."""
+    return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
+
+
+def run(machine, step, options):
+    """The whole train step's update."""
+    if step.exposed is not None:
+        tf.cond(step.exposed, lambda: hide(machine, step, options), _nothing)
+    gradients = [_dense(g, w, options.loss_scale_factor) for g, w in zip(step.gradients, step.weights, strict=True)]
+    if not options.accumulation:
+        _checked_update(machine, step, options, gradients)
+        return
+    totals = [a + g for a, g in zip(step.accumulators, gradients, strict=True)]
+    tf.cond(
+        tf.equal((step.micro_step + 1) % options.accumulation, 0),
+        lambda: _release(machine, step, options, totals),
+        lambda: _assign(step.accumulators, totals),
+    )
+
+
+def expose(machine, step, options):
+    """Let the weights hold what a user should see; keep the training point in the state."""
+    if step.averages:
+        _swap(step.weights, step.averages)
+    else:
+        _assign_all(step, *machine.expose(_point(step), _state(step), context(step, options)))
+    step.exposed.assign(True)
+    return True
+
+
+def hide(machine, step, options):
+    """Undo `expose`."""
+    if step.averages:
+        _swap(step.weights, step.averages)
+    else:
+        _assign_all(step, *machine.resume(_point(step), _state(step), context(step, options)))
+    step.exposed.assign(False)
+    return True
+
+
+def context(step, options):
+    """Number of this update and its ε; updates left out do not count."""
+    updates = step.micro_step // (options.accumulation or 1)
+    if step.skipped is not None:
+        updates -= tf.convert_to_tensor(step.skipped)
+    return Context(tf.cast(updates + 1, tf.float64), step.learning_rate, options.multipliers)
+
+
+def _nothing():
+    return True
+
+
+def _dense(gradient, weight, loss_scale):
+    dense = tf.cast(tf.convert_to_tensor(gradient), compute_dtype(weight.dtype))
+    return dense if loss_scale is None else dense / loss_scale
+
+
+def _release(machine, step, options, totals):
+    _checked_update(machine, step, options, [total / options.accumulation for total in totals])
+    return _assign(step.accumulators, [tf.zeros_like(a) for a in step.accumulators])
+
+
+def _checked_update(machine, step, options, gradients):
+    if step.skipped is None:
+        return _update(machine, step, options, gradients)
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+    return tf.cond(finite, lambda: _update(machine, step, options, gradients), lambda: _skip(step))
+
+
+def _skip(step):
+    step.skipped.assign_add(1)
+    return True
+
+
+def _update(machine, step, options, gradients):
+    now = context(step, options)
+    gradients = _clip(gradients, options)
+    kernel = _kernel(machine, step, options)
+    if kernel is None:
+        _update_by_machine(machine, step, options, gradients, now)
+    else:
+        _update_by_kernel(kernel, machine, step, options, gradients, now)
+    return True
+
+
+def _update_by_machine(machine, step, options, gradients, now):
+    state = _state(step)
+    iterate = machine.iterate(_point(step), state, now)
+    iterate = [p if k is None else p * k for p, k in zip(iterate, _keep(step, options, now), strict=True)]
+    iterate, state = machine.step(Evaluation(gradients), iterate, state, now)
+    iterate = [p if c is None else c(p) for p, c in zip(iterate, options.constraints, strict=True)]
+    state = machine.settle(iterate, state, now)
+    if step.averages:
+        iterate = _average(step, options, iterate, now.t)
+    _assign_all(step, machine.query(iterate, state, now.following()), state)
+
+
+def _update_by_kernel(kernel, machine, step, options, gradients, now):
+    state = machine.carry(_state(step), now)
+    weights = _point(step)
+    kernel(
+        gradients=gradients,
+        weights=step.weights,
+        slots=[step.slots[name] for name in machine.rule.slots],
+        scalars=machine.scalars(state, now, weights),
+        following=machine.scalars(state, now.following(), weights),
+        keep=_keep(step, options, now),
+    )
+    for name in machine.rule.carried:
+        step.slots[name].assign(state[name])
+    if step.averages:
+        _assign(step.weights, _average(step, options, _point(step), now.t))
+
+
+def _kernel(machine, step, options):
+    plain = not any(options.constraints) and not (step.averages and machine.displaced)
+    if not (options.fused and plain and isinstance(machine, RuleMachine)):
+        return None
+    return kernels.find(machine.rule.name, step.weights)
+
+
+def _clip(gradients, options):
+    if options.clipnorm:
+        return [tf.clip_by_norm(g, options.clipnorm) for g in gradients]
+    if options.global_clipnorm:
+        return tf.clip_by_global_norm(gradients, options.global_clipnorm)[0]
+    if options.clipvalue:
+        return [tf.clip_by_value(g, -options.clipvalue, options.clipvalue) for g in gradients]
+    return gradients
+
+
+def _keep(step, options, now):
+    """1 − λε for each weight that decays."""
+    made: dict = {}
+    for decays, factor, weight in zip(options.decays, options.multipliers, step.weights, strict=True):
+        key = (factor, compute_dtype(weight.dtype))
+        if decays and key not in made:
+            made[key] = tf.cast(1.0 - options.weight_decay * now.learning_rate * factor, key[1])
+    keys = [(f, compute_dtype(w.dtype)) for f, w in zip(options.multipliers, step.weights, strict=True)]
+    return [made[key] if decays else None for key, decays in zip(keys, options.decays, strict=True)]
+
+
+def _average(step, options, iterate, t):
+    """Move the exponential averages; where it is time, the iterate becomes the average."""
+    rate = tf.where(t > 1, tf.constant(1.0 - options.ema_momentum, tf.float64), 1.0)
+    moved = [a + (p - a) * tf.cast(rate, p.dtype) for a, p in zip(step.averages, iterate, strict=True)]
+    _assign(step.averages, moved)
+    if not options.ema_overwrite_frequency:
+        return iterate
+    overwrite = tf.equal(tf.cast(t, tf.int64) % options.ema_overwrite_frequency, 0)
+    return tf.cond(overwrite, lambda: moved, lambda: [tf.identity(p) for p in iterate])
+
+
+def _point(step):
+    return [tf.cast(tf.convert_to_tensor(w), compute_dtype(w.dtype)) for w in step.weights]
+
+
+def _state(step):
+    return {name: tf.nest.map_structure(tf.convert_to_tensor, value) for name, value in step.slots.items()}
+
+
+def _assign_all(step, point, state):
+    _assign(step.weights, point)
+    for name, variables in step.slots.items():
+        _assign(tf.nest.flatten(variables), tf.nest.flatten(state[name]))
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(tf.cast(value, variable.dtype))
+    return True
+
+
+def _swap(left, right):
+    held = [tf.identity(v) for v in left]
+    _assign(left, [tf.identity(v) for v in right])
+    _assign(right, held)

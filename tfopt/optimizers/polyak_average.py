@@ -1,0 +1,126 @@
+"""PolyakAverage: the mean of an optimizer's iterates."""
+
+import keras
+import tensorflow as tf
+
+from tfopt._check import require, require_fraction, require_integer
+from tfopt.optimizers._glue import OPTIONS, MachineOptimizer
+from tfopt.optimizers._machine import Machine, Slot
+
+
+class AveragingMachine(Machine):
+    """Runs another machine and keeps the average of its iterates."""
+
+    displaced = True
+
+    def __init__(self, inner, decay, start_step):
+        self.inner = inner
+        self.decay = decay
+        self.start_step = start_step
+        self.slots = (*inner.slots, Slot("polyak_average"))
+
+    def iterate(self, point, state, context):
+        """The inner machine's iterate."""
+        return self.inner.iterate(point, state, context)
+
+    def query(self, iterate, state, context):
+        """The inner machine's query point."""
+        return self.inner.query(iterate, state, context)
+
+    def step(self, evaluation, iterate, state, context):
+        """The inner machine's step."""
+        return self.inner.step(evaluation, iterate, state, context)
+
+    def settle(self, iterate, state, context):
+        """Take the new iterate into the average."""
+        rate = self.newest_weight(context.t)
+        rows = zip(state["polyak_average"], iterate, strict=True)
+        moved = [a + (p - a) * tf.cast(rate, p.dtype) for a, p in rows]
+        return self.inner.settle(iterate, state, context) | {"polyak_average": moved}
+
+    def newest_weight(self, t):
+        """What the newest iterate counts for: 1 up to the first one averaged, then 1/n or 1 − decay."""
+        averaged = tf.maximum(t - self.start_step, 1.0)
+        if self.decay is None:
+            return 1.0 / averaged
+        return tf.where(averaged > 1.0, tf.constant(1.0 - self.decay, tf.float64), 1.0)
+
+    def expose(self, point, state, context):
+        """Show the average; the training point waits in the average's slot, so that nothing is lost."""
+        return state["polyak_average"], state | {"polyak_average": point}
+
+    def resume(self, visible, state, context):
+        """Undo `expose`."""
+        return state["polyak_average"], state | {"polyak_average": visible}
+
+
+@keras.saving.register_keras_serializable(package="tfopt")
+class PolyakAverage(MachineOptimizer):
+    """Polyak averaging: trains with another optimizer, answers with the mean of its iterates.
+
+    With θ_t the iterates of `inner`, t counted from 1, and k = `start_step`::
+
+        θ̄_t = (θ_{k+1} + … + θ_t) / (t − k)             decay=None
+        θ̄_t = α θ̄_{t−1} + (1 − α) θ_t,  θ̄_{k+1} = θ_{k+1}   decay=α
+
+    Up to t = k + 1 the average is the iterate itself. The arithmetic mean suits convex problems, where the
+    iterates circle the minimum; the exponential one forgets the distant past, as non-convex problems need.
+
+    While training, the model's variables hold what `inner` needs; when `fit` ends they hold θ̄ and the
+    training point waits in the state, so that training can go on from it. For validation and checkpoints
+    inside `fit` add `tfopt.callbacks.EvaluationWeights()`. Without that callback the first step of a second
+    `fit` uses a gradient taken at θ̄. Options such as `clipnorm` and the learning rate are those of `inner`,
+    which only describes the method: its own state stays empty. The average is float32 for float16 and
+    bfloat16 weights.
+
+    Differs from Keras: `use_ema` knows the exponential mean only, and overwrites the iterate with it when
+    `fit` ends.
+
+    Args:
+        inner: A tfopt optimizer that has not been built.
+        decay: α in [0, 1), or None for the arithmetic mean.
+        start_step: k >= 0: number of updates left out of the mean.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If an argument lies outside its range, or `inner` is not an unbuilt tfopt optimizer.
+
+    Example:
+        >>> import keras, tfopt
+        >>> weight = keras.Variable(0.0)
+        >>> optimizer = tfopt.PolyakAverage(tfopt.SGD(learning_rate=1.0))
+        >>> for gradient in (1.0, 1.0, -2.0):  # iterates −1, −2 and 0
+        ...     optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+        >>> optimizer.to_evaluation_weights()
+        >>> float(weight)
+        -1.0
+
+    Source: Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992; chapter
+    section 8.2.
+    """
+
+    def __init__(self, inner, decay=None, start_step=0, name=None, **options):
+        owner = "PolyakAverage"
+        fits = isinstance(inner, MachineOptimizer) and not inner.built
+        require(fits, owner, "inner", inner, "a tfopt optimizer that has not been built")
+        require(not inner.use_ema, owner, "inner", inner, "an inner optimizer without use_ema")
+        if decay is not None:
+            require_fraction(owner, decay=decay)
+        require_integer(owner, 0, start_step=start_step)
+        for option, value in options.items():
+            require(False, owner, option, value, "options of the update on the inner optimizer")
+        config = inner.get_config()
+        hyper = dict(inner=inner, decay=decay, start_step=start_step)
+        options = {option: config[option] for option in OPTIONS}
+        super().__init__(inner.learning_rate_argument(), hyper, name=name, **options)
+
+    def make_machine(self, *, inner, decay, start_step):
+        """The pure machine behind this optimizer."""
+        return AveragingMachine(inner.machine, decay, start_step)
+
+    def get_config(self):
+        """Constructor arguments; the learning rate and the options are in `inner`."""
+        config = super().get_config()
+        inner = config["inner"]
+        inner["config"]["learning_rate"] = config["learning_rate"]
+        return {key: config[key] for key in ("inner", "decay", "start_step", "name")}
