@@ -32,6 +32,8 @@ setup(
         "cpu": [in_range("tensorflow-cpu", HOST["TENSORFLOW"])],
         "cuda": [in_range("tensorflow[and-cuda]", HOST["TENSORFLOW"])],
         "compare": [
+            # tensorflow-datasets imports it without asking for it.
+            "importlib_resources>=6",
             "jinja2>=3.1",
             "matplotlib>=3.8",
             "mlxtend>=0.23",

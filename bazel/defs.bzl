@@ -11,12 +11,14 @@ def pytest_tests(srcs, deps, data = []):
     for src in srcs:
         native.py_test(
             name = src[:-len(".py")],
-            size = "large",
+            size = "medium",
             srcs = [src, "//bazel:pytest_main.py"],
             args = ["-c $(location pyproject.toml)", "$(location %s)" % src],
             data = data,
             legacy_create_init = False,
             main = "//bazel:pytest_main.py",
             python_version = "PY3",
+            # On a busy machine tracing alone may take minutes.
+            timeout = "eternal",
             deps = deps,
         )

@@ -6,6 +6,7 @@ import os
 import pathlib
 
 import pytest
+import xdist
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -25,3 +26,13 @@ def pytest_configure():
     """Refuse to test the source tree where the installed wheel is meant."""
     if "TFOPT_INSTALLED" in os.environ and "site-packages" not in package_folder().parts:
         raise pytest.UsageError(f"TFOPT_INSTALLED is set, but tfopt is imported from {package_folder()}.")
+
+
+def pytest_collection(session):
+    """Give every process that runs tests two CPU devices, enough for replicas, before the first tensor."""
+    if xdist.is_xdist_controller(session):
+        return
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

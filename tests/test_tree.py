@@ -1,6 +1,7 @@
 """Guards of the source tree itself; they read files, and import tfopt only to compare with them."""
 
 import ast
+import contextlib
 import functools
 import importlib
 import inspect
@@ -30,16 +31,26 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
-def text_files():
-    """(path, text) of every text file of the project."""
-    for path in sorted(ROOT.rglob("*")):
-        parts = path.relative_to(ROOT).parts
-        generated = any(p in GENERATED or p.endswith((".egg-info", "_cache")) for p in parts)
-        if path.is_file() and not generated:
-            try:
-                yield path, path.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                continue
+def generated(path):
+    return path.name in GENERATED or path.name.endswith((".egg-info", "_cache")) or path.is_symlink()
+
+
+def files_under(folder):
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not generated(path):
+            yield from files_under(path)
+        elif path.is_file():
+            yield path
+
+
+@functools.cache
+def texts():
+    """Text of every text file of the project, by path."""
+    found = {}
+    for path in files_under(ROOT):
+        with contextlib.suppress(UnicodeDecodeError):
+            found[path] = path.read_text(encoding="utf-8")
+    return found
 
 
 @functools.cache
@@ -80,29 +91,67 @@ def private_modules(path):
 
 
 @functools.cache
-def private_names():
-    """Every name with one leading underscore on the host's classes that tfopt derives from or holds."""
-    objects = [keras.optimizers.SGD(), keras.layers.Dense(1), keras.Sequential(), keras.Variable([0.0])]
-    objects += [keras.callbacks.Callback(), keras.metrics.Mean(), keras.losses.MeanSquaredError()]
-    objects += [keras.optimizers.schedules.LearningRateSchedule, keras.initializers.Initializer]
-    objects += [keras.utils.PyDataset, tf.Variable, tf.Graph, tf.data.Dataset]
-    objects += [tf.distribute.Strategy, tf.distribute.StrategyExtended, tf.distribute.ReplicaContext]
-    names = {name for one in objects for name in dir(one)}
-    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+def hosts():
+    """For each class of the host that tfopt derives from or holds: an object that has its private names."""
+    return {
+        keras.optimizers.Optimizer: keras.optimizers.SGD(),
+        keras.layers.Layer: keras.layers.Dense(1),
+        keras.Model: keras.Sequential(),
+        keras.Variable: keras.Variable([0.0]),
+        keras.callbacks.Callback: keras.callbacks.Callback(),
+        keras.metrics.Metric: keras.metrics.Mean(),
+        keras.losses.Loss: keras.losses.MeanSquaredError(),
+    } | {
+        host: host
+        for host in (
+            keras.optimizers.schedules.LearningRateSchedule,
+            keras.initializers.Initializer,
+            keras.utils.PyDataset,
+            tf.Variable,
+            tf.Graph,
+            tf.data.Dataset,
+            tf.distribute.Strategy,
+            tf.distribute.StrategyExtended,
+            tf.distribute.ReplicaContext,
+        )
+    }
+
+
+@functools.cache
+def private_names(owner=None):
+    """Names with one leading underscore of the host's classes; of those alone that `owner` derives from."""
+    seen = (one for host, one in hosts().items() if owner is None or issubclass(owner, host))
+    return {name for one in seen for name in dir(one) if re.match("_[^_]", name)}
+
+
+def class_of(path, node):
+    """The class that `node` defines, None where it is not a module's own class."""
+    if not path.is_relative_to(PACKAGE):
+        return None
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return getattr(importlib.import_module(module), node.name, None)
+
+
+def is_itself(node):
+    """Whether an expression is `self`, `cls` or `super()`."""
+    return dotted(node) in ("self", "cls") or (isinstance(node, ast.Call) and dotted(node.func) == "super")
 
 
 def private_hooks(path):
     """Lines that read, set, override or name in a string a private name of the host's classes."""
+    classes = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)]
+    owners = {node: class_of(path, outer) for outer in classes for node in ast.walk(outer)}
     for node in ast.walk(tree_of(path)):
+        owner = owners.get(node)
         if isinstance(node, ast.Attribute):
-            names = [node.attr]
+            names, owner = [node.attr], owner if is_itself(node.value) else None
         elif isinstance(node, ast.Constant):
-            names = [node.value]
+            names, owner = [node.value], None
         elif isinstance(node, ast.ClassDef):
             names = [member.name for member in node.body if isinstance(member, ast.FunctionDef)]
         else:
             continue
-        for name in private_names().intersection(names):
+        for name in private_names(owner).intersection(names):
             yield f"{name_of(path)}:{node.lineno}: {name}"
 
 
@@ -126,7 +175,7 @@ importlib.import_module("keras.src.trainers")
 keras.src.optimizers
 class A(keras.optimizers.Optimizer):
     def _backend_update_step(self, gradients): ...
-self._trainable_variables
+optimizer._trainable_variables
 getattr(self, "_apply_weight_decay")
 """
 
@@ -176,12 +225,13 @@ def test_public_docstrings_explain_and_show(name):
 
 
 def public_methods():
-    """(name, method) of every public method that tfopt adds to what Keras' own base class has."""
+    """(name, method) of every public method or property that tfopt adds to what Keras' own base class has."""
     for name, found in PUBLIC.items():
         if inspect.isclass(found):
             inherited = {member for base in found.__mro__[1:] for member in vars(base)}
-            for member in vars(found):
-                if not member.startswith("_") and member not in inherited:
+            for member, value in vars(found).items():
+                described = isinstance(value, (property, classmethod)) or inspect.isroutine(value)
+                if described and not member.startswith("_") and member not in inherited:
                     yield f"{name}.{member}", getattr(found, member)
 
 
@@ -204,7 +254,7 @@ STATED_RANGE = re.compile(
 
 
 def test_host_versions_are_stated_only_in_version_py():
-    stated = {name_of(path) for path, text in text_files() if STATED_RANGE.search(text)}
+    stated = {name_of(path) for path, text in texts().items() if STATED_RANGE.search(text)}
     assert stated <= {"requirements/demo.txt"}
 
 
@@ -214,7 +264,7 @@ PERSONAL = re.compile(r"(?<![\w.:/-])/(?:home|Users|root|work|mnt|opt)/\w")
 def test_no_file_names_a_place_on_somebodys_machine():
     found = [
         f"{name_of(path)}: {line.strip()}"
-        for path, text in text_files()
+        for path, text in texts().items()
         for line in text.splitlines()
         if PERSONAL.search(line)
     ]

@@ -1,5 +1,6 @@
 """Callbacks for `fit`, one import line each."""
 
 from tfopt.callbacks.evaluation_weights import EvaluationWeights
+from tfopt.callbacks.learning_rate_finder import LearningRateFinder
 
-__all__ = ["EvaluationWeights"]
+__all__ = ["EvaluationWeights", "LearningRateFinder"]

@@ -10,12 +10,12 @@ class EvaluationWeights(keras.callbacks.Callback):
     r"""During validation and checkpointing the model holds the iterate or the average, not the query point.
 
     Some optimizers keep in the model's variables, while training, a point other than the weights they stand
-    for: θ + αv (`Nesterov`, `RMSProp(nesterov=True)`), θ + Δθ (`NAdam(form="lookahead")`), the iterate instead
-    of the average θ̄ (`PolyakAverage`, `use_ema`). This callback shows the weights meant from the end of an
-    epoch's training to the start of the next epoch, and during any `evaluate` and `predict` in between, so
-    `val_loss`, `EarlyStopping` and `ModelCheckpoint` are about them; then it puts the training point back.
+    for: θ + αv (`Nesterov`, `RMSProp(nesterov=True)`), θ + Δθ (`NAdam(form="lookahead")`), the iterate in
+    place of the average (`PolyakAverage`, `use_ema`). This callback shows the weights meant from the end of
+    an epoch's training to the start of the next epoch, and during any `evaluate` and `predict` in between,
+    so `val_loss`, `EarlyStopping` and `ModelCheckpoint` are about them; then it puts the training point back.
     When `fit` starts again it also moves the variables from the weights shown to the training point. With
-    other optimizers it does nothing.
+    other optimizers of tfopt's it does nothing.
 
     Put it first in the list, so that callbacks after it (`ModelCheckpoint`, `BackupAndRestore`) find the
     weights in place.

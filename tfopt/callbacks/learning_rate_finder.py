@@ -24,7 +24,7 @@ def _smoothed(values, smoothing):
 
 
 def _copies(variables):
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    return [np.array(variable.numpy()) for variable in variables]
 
 
 def _assign(variables, values):
@@ -37,19 +37,20 @@ class LearningRateFinder(keras.callbacks.Callback):
 
         ε_i = ε_low (ε_high / ε_low)^(i / (N − 1)),   i = 0 … N − 1
 
-    ε_low is `low`, ε_high is `high`, N is `steps`. Training stops after N points, or as soon as the loss diverges;
-    then weights, optimizer state, learning rate, random seeds and moving statistics are what they were before, and
-    the real training may begin. The choice follows the advice to watch the first rounds and take a rate above
-    the one that does best there, yet not so high as to be unstable:
+    ε_low is `low`, ε_high is `high`, N is `steps`. Training stops after N points, or as soon as the loss
+    diverges; then weights, optimizer state, learning rate, random seeds and moving statistics are what they
+    were before, and the real training may begin. The choice follows the advice to watch the first rounds and
+    take a rate above the one that does best there, yet not so high as to be unstable:
 
         choice = √(ε_s ε_m)
 
     ε_s is where the smoothed loss falls fastest per factor of ε (the best at that moment), ε_m > ε_s where it
     is lowest, beyond which it rises again (the onset of instability).
 
-    Give it a `model.fit` of its own, with `epochs` large enough for N batches; the losses that call reports are
-    those of single batches. With `steps_per_execution=s` one point is the mean of s steps. Optimizers whose
-    learning rate is a schedule are refused. After an interruption (an exception in `fit`) call `restore()`.
+    Give it a `model.fit` of its own, with `epochs` large enough for N batches; the losses that call reports
+    are those of single batches. With `steps_per_execution=s` one point is the mean of s steps. Optimizers
+    whose learning rate is a schedule are refused. After an interruption (an exception in `fit`) call
+    `restore()`.
 
     Args:
         low: First rate, > 0.
@@ -57,8 +58,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         steps: N, number of points, >= 10.
         smoothing: Weight of the past in the exponential average of the loss, in [0, 1); it runs forwards and
             backwards, so the minimum is not displaced.
-        divergence: The run stops where the averaged loss exceeds its minimum by `divergence` times the larger of
-            |first loss| and the fall since then, or where it is not finite.
+        divergence: The run stops where the averaged loss exceeds its minimum by `divergence` times the larger
+            of |first loss| and the fall since then, or where it is not finite.
         apply: Whether to leave `choice` as the optimizer's learning rate.
 
     Attributes:
@@ -68,7 +69,8 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     Raises:
         ValueError: If an argument is out of its range; at the start of `fit`, if the model is not built or
-            the learning rate is a schedule; from `curve` and `choice`, if there is no run or the loss never fell.
+            the learning rate is a schedule; from `curve` and `choice`, if there is no run or the loss never
+            fell.
 
     Example:
         >>> import keras, numpy as np, tfopt
@@ -78,11 +80,11 @@ class LearningRateFinder(keras.callbacks.Callback):
         >>> model.compile(keras.optimizers.SGD(), loss="mse")
         >>> finder = tfopt.callbacks.LearningRateFinder(low=1e-4, high=10.0, steps=60, apply=True)
         >>> _ = model.fit(x, x @ [1.0, -2.0, 3.0, 0.0], epochs=4, verbose=0, callbacks=[finder])
-        >>> 0.01 < finder.choice < 0.5, np.isclose(float(model.optimizer.learning_rate), finder.choice)
+        >>> 0.01 < finder.choice < 0.5, bool(model.optimizer.learning_rate == finder.choice)
         (True, True)
 
-    Source: Goodfellow, Bengio, Courville, Deep Learning (2016), section 8.3.1, for the advice; Smith, Cyclical
-    Learning Rates for Training Neural Networks (2017), section 3.3, for the range test.
+    Source: Goodfellow, Bengio, Courville, Deep Learning (2016), section 8.3.1, for the advice; Smith,
+    Cyclical Learning Rates for Training Neural Networks (2017), section 3.3, for the range test.
     """
 
     def __init__(self, low=1e-6, high=10.0, steps=100, smoothing=0.8, divergence=1.0, apply=False):
@@ -98,7 +100,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.divergence = divergence
         self.apply = apply
         self.losses = []
-        self._start = None
+        self._start: tuple = ()
 
     def _rates(self, count):
         return np.geomspace(self.low, self.high, self.steps)[:count]
@@ -125,8 +127,8 @@ class LearningRateFinder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Remember the state to come back to."""
         self._require_built()
-        self._set_rate(float(self.model.optimizer.learning_rate))
         self._start = _copies(self.model.variables), _copies(self.model.optimizer.variables)
+        self._set_rate(self.low)
         self.losses = []
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -139,13 +141,13 @@ class LearningRateFinder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Record the loss and stop at the last point or at divergence."""
         self.losses.append(float((logs or {})["loss"]))
-        self.model.stop_training = len(self.losses) >= self.steps or self._has_diverged()
+        if self._is_complete():
+            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         """Put everything back."""
-        complete = len(self.losses) >= self.steps or self._has_diverged()
         self.restore()
-        if not complete:
+        if not self._is_complete():
             warnings.warn(
                 f"LearningRateFinder: the data ended after {len(self.losses)} of {self.steps} points, below "
                 f"the rate {self.high}; call fit with more epochs.",
@@ -162,7 +164,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         Raises:
             ValueError: If there was no `fit` with this callback yet.
         """
-        self._require_run(self._start is not None, "restore")
+        self._require_run(self._start, "restore")
         weights, state = self._start
         _assign(self.model.variables, weights)
         _assign(self.model.optimizer.variables, state)
@@ -174,6 +176,9 @@ class LearningRateFinder(keras.callbacks.Callback):
     def _scale(self, losses):
         return self.divergence * max(abs(losses[0]), losses[0] - min(losses))
 
+    def _is_complete(self):
+        return len(self.losses) >= self.steps or self._has_diverged()
+
     def _has_diverged(self):
         if not math.isfinite(self.losses[-1]):
             return True
@@ -184,7 +189,11 @@ class LearningRateFinder(keras.callbacks.Callback):
     def curve(self):
         """Rates and smoothed losses, two arrays of equal length."""
         finite = [loss for loss in self.losses if math.isfinite(loss)]
-        self._require_run(finite, "curve")
+        self._require_run(self.losses, "curve")
+        if not finite:
+            raise ValueError(
+                f"LearningRateFinder.curve: expected a finite loss at the start, at {self.low:.3g}."
+            )
         # A last loss of 1e30 would otherwise lift everything before it.
         ceiling = min(finite) + 2 * self._scale(finite)
         losses = _smoothed(np.minimum(finite, ceiling), self.smoothing)
@@ -229,7 +238,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         for index, label in zip(self._steepest_and_lowest(), ("steepest fall", "lowest"), strict=True):
             axes.plot(rates[index], losses[index], "o", label=f"{label}, ε = {rates[index]:.2g}")
         axes.axvline(self.choice, color="tab:red", linestyle="--", label=f"choice, ε = {self.choice:.2g}")
-        margin = 0.1 * (losses.max() - losses.min())
-        axes.set_ylim(losses.min() - margin, losses.max() + margin)
+        bottom, top = np.nanmin(self.losses), losses.max()
+        axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.1 * (top - bottom))
         axes.legend()
         return figure

@@ -1,7 +1,9 @@
 """Batch size as a function of the epoch."""
 
+import itertools
 import math
-import numbers
+
+import numpy as np
 
 from tfopt._check import is_number, require, require_integer, require_positive
 
@@ -9,11 +11,11 @@ _LARGEST = 2**62
 
 
 def _is_size(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
 
 
 def _require_growth(sizes, schedule):
-    grows = all(map(_is_size, sizes)) and all(a <= b for a, b in zip(sizes, sizes[1:], strict=False))
+    grows = all(map(_is_size, sizes)) and all(a <= b for a, b in itertools.pairwise(sizes))
     require(
         grows and sizes, "GrowingBatches", "schedule", schedule, "integer batch sizes >= 1 that never shrink"
     )

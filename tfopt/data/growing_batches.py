@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import secrets
 import warnings
 
 import keras
@@ -41,18 +42,19 @@ class GrowingBatches(keras.utils.PyDataset):
 
         epoch e is the sequence of ⌈n / b(e)⌉ batches of b(e) samples, the last one shorter
 
-    n is the number of samples and b is `schedule`. Small batches early give many cheap, noisy steps; large batches
-    late reduce the noise of the gradient estimate (its standard deviation falls like 1/√b) as lowering the
-    learning rate would, and join the merits of stochastic and of full-batch descent. Every sample occurs exactly
-    once in every epoch. Pass the object itself as `x` of `model.fit`; leave `y`, `batch_size` and
-    `steps_per_epoch` of `fit` alone.
+    n is the number of samples and b is `schedule`. Small batches early give many cheap, noisy steps; large
+    batches late reduce the noise of the gradient estimate (its standard deviation falls like 1/√b) as
+    lowering the learning rate would, and join the merits of stochastic and of full-batch descent. Every
+    sample occurs exactly once in every epoch. Pass the object itself as `x` of `model.fit`; leave `y`,
+    `batch_size` and `steps_per_epoch` of `fit` alone. By default `fit` also mixes the order of the batches,
+    which `seed` does not govern; `fit(shuffle=False)` keeps it.
 
     Args:
         x: Array, or nest (tuple, list, dict) of arrays, of shape (n, …) and any dtype.
         y: Targets in the same form, or None.
-        schedule: b, as a function of the epoch (0, 1, …) that returns an int, as a list (the last entry stays),
-            as a dict {first epoch: size}, or as one int. It must not shrink: `model.fit` learns the number of
-            steps in the first epoch and would cut longer ones off. Sizes above n mean n.
+        schedule: b, as a function of the epoch (0, 1, …) that returns an int, as a list (the last entry
+            stays), as a dict {first epoch: size}, or as one int. It must not shrink: `model.fit` learns the
+            number of steps in the first epoch and would cut longer ones off. Sizes above n mean n.
             `GrowingBatches.geometric` makes a function.
         sample_weight: Array of shape (n,) or nest of arrays, or None; needs `y`.
         shuffle: Whether every epoch has its own random order.
@@ -60,8 +62,8 @@ class GrowingBatches(keras.utils.PyDataset):
         initial_epoch: Epoch to begin with, for a run that is resumed.
 
     Attributes:
-        epoch: The epoch the next batches belong to; counts on over several calls of `fit`. Assign to it to start
-            elsewhere.
+        epoch: The epoch the next batches belong to; counts on over several calls of `fit`. Assign to it to
+            start elsewhere.
         batch_size: b of that epoch.
 
     Raises:
@@ -75,14 +77,17 @@ class GrowingBatches(keras.utils.PyDataset):
         [2, 2, 2, 2, 2]
         [5, 5]
 
-    Differs from Keras: `fit(batch_size=…)` is one number for the whole run. The epochs after the first have fewer
-    steps than the first, which Keras takes for an error and reports by a warning; it is silenced here.
+    Differs from Keras: `fit(batch_size=…)` is one number for the whole run. The epochs after the first have
+    fewer steps than the first, which Keras takes for an error and reports by a warning; it is silenced here.
 
-    Source: Smith, Kindermans, Ying, Le, Don't Decay the Learning Rate, Increase the Batch Size (2018), section 3;
-    Byrd, Chin, Nocedal, Wu, Sample Size Selection in Optimization Methods for Machine Learning (2012).
+    Source: Smith, Kindermans, Ying, Le, Don't Decay the Learning Rate, Increase the Batch Size (2018),
+    section 3; Byrd, Chin, Nocedal, Wu, Sample Size Selection in Optimization Methods for Machine Learning
+    (2012).
     """
 
-    def __init__(self, x, y=None, schedule=None, sample_weight=None, shuffle=True, seed=None, initial_epoch=0):
+    def __init__(
+        self, x, y=None, schedule=None, sample_weight=None, shuffle=True, seed=None, initial_epoch=0
+    ):
         # One worker: with more, Keras fetches batches of the next epoch before it says that one has begun.
         super().__init__(workers=1, use_multiprocessing=False)
         require_integer("GrowingBatches", 0, initial_epoch=initial_epoch)
@@ -96,15 +101,15 @@ class GrowingBatches(keras.utils.PyDataset):
             "targets, because sample_weight is given",
         )
         given = [part for part in (x, y, sample_weight) if part is not None]
-        self._data = tuple(keras.tree.map_structure(np.asarray, part) for part in given)
+        self._data = keras.tree.map_structure(np.asarray, keras.tree.lists_to_tuples(tuple(given)))
         _require_arrays(**dict(zip(("x", "y", "sample_weight"), self._data, strict=False)))
         self._n = _require_equal_lengths(self._data)
         self._schedule = _batch_size.as_function(schedule)
         self.shuffle = shuffle
-        self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else seed
+        self.seed = secrets.randbits(63) if seed is None else seed
         self.epoch = initial_epoch
         self._asked = None
-        self._drawn = (None, None)
+        self._drawn: tuple = (None, None)
         self._silence = contextlib.ExitStack()
 
     @staticmethod
@@ -139,7 +144,9 @@ class GrowingBatches(keras.utils.PyDataset):
         size = _batch_size.require_size(self._schedule(self.epoch), self.epoch)
         if self.epoch > 0:
             before = _batch_size.require_size(self._schedule(self.epoch - 1), self.epoch - 1)
-            expected = f"a batch size of at least {before}, that of epoch {self.epoch - 1}: it must not shrink"
+            expected = (
+                f"a batch size of at least {before}, that of epoch {self.epoch - 1}: it must not shrink"
+            )
             require(size >= before, "GrowingBatches", f"schedule({self.epoch})", size, expected)
         return min(size, self._n)
 
@@ -177,7 +184,7 @@ class GrowingBatches(keras.utils.PyDataset):
         warnings.filterwarnings("ignore", message="Your input ran out of data", category=UserWarning)
 
     def on_epoch_end(self):
-        """Go on to the next epoch; called by Keras, also before the first epoch and after a mere look at it."""
+        """Go on to the next epoch; called by Keras, also before the first and after a mere look at it."""
         self._silence.close()
         if self._asked is not None and len(self._asked) == self.num_batches:
             self.epoch += 1
@@ -194,7 +201,7 @@ class GrowingBatches(keras.utils.PyDataset):
 
         Example:
             >>> import numpy as np, tfopt
-            >>> batches = tfopt.data.GrowingBatches(np.arange(6), np.arange(6), schedule={0: 2, 1: 3}, seed=0)
+            >>> batches = tfopt.data.GrowingBatches(np.arange(6), schedule={0: 2, 1: 3})
             >>> [len(list(batches.as_dataset())) for epoch in range(2)]
             [3, 2]
         """

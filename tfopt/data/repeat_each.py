@@ -9,9 +9,12 @@ from tfopt.data.growing_batches import GrowingBatches
 
 
 def _as_tuple(batch):
-    if isinstance(batch, dict):
-        return batch
-    return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    batch = keras.tree.lists_to_tuples(batch)
+    return batch if isinstance(batch, (tuple, dict)) else (batch,)
+
+
+def _copy(array):
+    return np.array(array.numpy() if tf.is_tensor(array) else array)
 
 
 def _spec(*arrays):
@@ -30,13 +33,13 @@ def _batches_of(dataset):
 
     def one_epoch():
         dataset.on_epoch_begin()
-        for index in range(count - 1):
-            yield _as_tuple(dataset[index])
-        # Keras may never ask for more than the last batch, so the epoch ends before it is handed out; copied
-        # first, because the dataset may now rearrange its arrays in place.
-        last = keras.tree.map_structure(np.array, _as_tuple(dataset[count - 1]))
-        dataset.on_epoch_end()
-        yield last
+        for index in range(count):
+            # Copied, because tensors share the memory of arrays, which the dataset may rearrange in place
+            # when told that the epoch ends. That is before the last batch: Keras may never ask for more.
+            batch = keras.tree.map_structure(_copy, _as_tuple(dataset[index]))
+            if index == count - 1:
+                dataset.on_epoch_end()
+            yield batch
 
     samples = [_as_tuple(dataset[index]) for index in range(min(count, 2))]
     signature = keras.tree.map_structure(_spec, *samples)
@@ -53,21 +56,21 @@ def _with_cardinality(repeated, dataset, k):
 
 
 def repeat_each(dataset, k):
-    """Repeat every batch `k` times in a row: B₁ … B₁, B₂ … B₂, …
+    """Repeat every batch `k` times in a row, B₁ … B₁, B₂ … B₂ and so on.
 
     A line search, and every method that compares losses at several points, needs f and f' of one and the same
-    function. In training on minibatches that function is the loss of the batch, so the batch has to stay while
-    the search lasts. `k` is the number of evaluations it gets. Random augmentation upstream is drawn once per
-    batch, not once per repetition.
+    function. In training on minibatches that function is the loss of the batch, so the batch has to stay
+    while the search lasts. `k` is the number of evaluations it gets. Random augmentation upstream is drawn
+    once per batch, not once per repetition.
 
     Args:
-        dataset: A batched `tf.data.Dataset` of any element structure, or a finite `keras.utils.PyDataset`, whose
-            `on_epoch_begin` and `on_epoch_end` are called once per pass.
+        dataset: A batched `tf.data.Dataset` of any element structure, or a finite `keras.utils.PyDataset`,
+            whose `on_epoch_begin` and `on_epoch_end` are called once per pass.
         k: Number of times in a row, an integer >= 1.
 
     Returns:
-        A `tf.data.Dataset` with `k` times as many elements; its cardinality is known where that of `dataset` is.
-        An order once given is kept by `model.fit`, which would shuffle the batches of a `PyDataset`.
+        A `tf.data.Dataset` with `k` times as many elements; its cardinality is known where that of `dataset`
+        is. An order once given is kept by `model.fit`, which would shuffle the batches of a `PyDataset`.
 
     Raises:
         ValueError: If `k` is no integer >= 1, or `dataset` is neither of the two or an endless `PyDataset`.

@@ -38,7 +38,7 @@ def _temporary_directory():
 
 
 def _recipe(dataset, seed, shards):
-    """Return what a stored data set has to agree with; a count of None is one that is not known beforehand."""
+    """Return what a stored data set has to agree with; an unknown count is None."""
     cardinality = int(dataset.cardinality())
     return {
         "format": _FORMAT,
@@ -132,33 +132,34 @@ def _load(directory, element_spec):
 def shuffled(dataset, directory=None, seed=0, shards=None, overwrite=False):
     """Shuffle a data set once, completely, and read it from disk in that order ever after.
 
-    Stored data are often sorted: neighbouring samples come from one class, one household, one day. Minibatches
-    of neighbours are correlated, and `Dataset.shuffle(buffer_size)` mixes no farther than its buffer reaches.
-    Here every one of the n! orders is equally likely, whatever n and however little memory: each element is sent
-    to a bucket that is drawn at random, then every bucket is sorted by a random key. At most about 1 GB is held
-    in memory, and one bucket (a thousandth) of data sets larger than that. Order and shards come from
-    tensorflow-datasets: elements are sorted by a hash of (seed, position).
+    Stored data are often sorted: neighbouring samples come from one class, one household, one day.
+    Minibatches of neighbours are correlated, and `Dataset.shuffle(buffer_size)` mixes no farther than its
+    buffer reaches. Here any element may come to any place, whatever the size of the set, and over the seeds
+    all n! orders are as good as equally likely: elements are sorted by a hash of (seed, position). Sets up to
+    about 1 GB are sorted in memory; larger ones are first dealt out to a thousand buckets on disk, by the
+    same hash, and sorted one bucket at a time. tensorflow-datasets does this and writes the shards.
 
-    Elements are moved as they are, so shuffle samples and batch afterwards. The directory takes about the size of
-    the elements. Once complete it is read instead of `dataset`, provided that structure, dtypes, shapes, seed,
-    number of shards and, where known, number of elements are the same. The values are not compared: after a
-    change of the data pass `overwrite=True`. A directory left half-written is written anew. Several processes
-    must not write to the same directory at once.
+    Elements are moved as they are, so shuffle samples and batch afterwards. The directory takes about the
+    size of the elements. Once complete it is read instead of `dataset`, provided that structure, dtypes,
+    shapes, seed, number of shards and, where known, number of elements are the same. The values are not
+    compared: after a change of the data pass `overwrite=True`. A directory left half-written is written anew.
+    Several processes must not write to the same directory at once.
 
     Args:
-        dataset: Finite `tf.data.Dataset`; its elements are any nest of dense tensors of any dtype and shape, also
-            strings, bool, bfloat16 and shapes that vary.
+        dataset: Finite `tf.data.Dataset`; its elements are any nest of dense tensors of any dtype and shape,
+            also strings, bool, bfloat16 and shapes that vary.
         directory: Where to keep it; None means a temporary directory that is removed when Python ends.
         seed: Integer >= 0 that fixes the order.
         shards: Number of files; None lets tensorflow-datasets choose by size.
         overwrite: Whether to write anew what is stored in `directory`.
 
     Returns:
-        A `tf.data.Dataset` with the same `element_spec` and a known cardinality, in the same order at every pass.
+        A `tf.data.Dataset` with the same `element_spec` and a known cardinality, in the same order at every
+        pass.
 
     Raises:
-        ValueError: If `dataset` is empty, infinite or holds other than dense tensors, or `directory` holds a data
-            set that was made otherwise.
+        ValueError: If `dataset` is empty, infinite or holds other than dense tensors, or `directory` holds a
+            data set that was made otherwise.
         ImportError: If tensorflow-datasets or importlib_resources is missing.
 
     Example:
@@ -169,8 +170,8 @@ def shuffled(dataset, directory=None, seed=0, shards=None, overwrite=False):
         ([0, 1, 2, 3, 4, 5], True)
 
     Source: Goodfellow, Bengio, Courville, Deep Learning (2016), section 8.1.3, on shuffling once and storing;
-    Rao, Randomisation and Permutation by Random Digits (1961), and Sandelius, A Simple Randomization Procedure
-    (1962), for random buckets permuted one by one.
+    Rao, Randomisation and Permutation by Random Digits (1961), and Sandelius, A Simple Randomization
+    Procedure (1962), for random buckets permuted one by one.
     """
     require(isinstance(dataset, tf.data.Dataset), "shuffled", "dataset", dataset, "a tf.data.Dataset")
     require_integer("shuffled", 0, seed=seed)

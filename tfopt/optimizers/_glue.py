@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-from tfopt._check import is_number, require
+from tfopt._check import is_number, require, require_not_negative, require_positive
 from tfopt.optimizers import _state
 from tfopt.optimizers import _update as update
 from tfopt.optimizers._update import Options, Step, compute_dtype
@@ -62,8 +62,11 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             learning_rate = float(learning_rate)
         super().__init__(learning_rate, name=name, **keras_options)
         self._hyper = _Untracked(dict(hyper))
-        self._patterns = _Untracked((dict(learning_rate_multipliers or {}), tuple(weight_decay_exclude or ())))
+        self._patterns = _Untracked(
+            (dict(learning_rate_multipliers or {}), tuple(weight_decay_exclude or ()))
+        )
         self._parts = _Untracked({})
+        self._scaled_outside = False
         self.skip_nonfinite = bool(skip_nonfinite)
         self.fused = bool(fused)
         self.machine = self.make_machine(**hyper)
@@ -80,16 +83,11 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     # -- configuration ------------------------------------------------------------------------------
 
-    @property
-    def loss_scale_factor(self):
-        """Factor that `scale_loss` multiplies the loss by, or None."""
-        return self._loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, value):
+    def __setattr__(self, name, value):
         # Clearing this attribute is how Keras' LossScaleOptimizer takes over an optimizer.
-        self._scaled_outside = value is None and hasattr(self, "_loss_scale_factor")
-        self._loss_scale_factor = value
+        if name == "loss_scale_factor" and "loss_scale_factor" in self.__dict__:
+            self.__dict__["_scaled_outside"] = value is None
+        super().__setattr__(name, value)
 
     @property
     def learning_rate_multipliers(self):
@@ -110,7 +108,10 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         """Constructor arguments, complete."""
         multipliers, exclude = self._patterns.value
         own = {"skip_nonfinite": self.skip_nonfinite, "fused": self.fused}
-        own |= {"learning_rate_multipliers": multipliers or None, "weight_decay_exclude": list(exclude) or None}
+        own |= {
+            "learning_rate_multipliers": multipliers or None,
+            "weight_decay_exclude": list(exclude) or None,
+        }
         return super().get_config() | own | {k: _serialized(v) for k, v in self._hyper.value.items()}
 
     @classmethod
@@ -136,7 +137,9 @@ class MachineOptimizer(keras.optimizers.Optimizer):
                 "gradient_accumulator", 0.0, variables
             )
         if self.use_ema:
-            parts["average"] = self._model_variables_moving_average = self._per_weight("average", 0.0, variables)
+            parts["average"] = self._model_variables_moving_average = self._per_weight(
+                "average", 0.0, variables
+            )
         if self._checks_finite:
             parts["skipped"] = self.add_variable((), dtype="int64", name="skipped")
         if self._displaced:
@@ -184,7 +187,8 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def load_own_variables(self, store):
         """Load the state; what does not fit is named in a ValueError and nothing is changed."""
-        saved = {key: store[key] for key in store.keys()}
+        # Keras' stores offer keys(), not iteration.
+        saved = {key: store[key] for key in store.keys()}  # noqa: SIM118
         if self.built:
             _state.load(self, saved)
         else:
@@ -214,8 +218,8 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         return default if part is None else part.numpy()
 
     def report(self):
-        """One sentence for the log at the end of `fit`, or None."""
-        return None
+        """One sentence for the log at the end of `fit`; empty where there is nothing to say."""
+        return ""
 
     @property
     def _checks_finite(self):
@@ -314,9 +318,10 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         return super()._get_current_learning_rate()
 
     def _updates(self):
-        """Updates so far: schedules count these, not train steps of an accumulation."""
-        steps = tf.convert_to_tensor(_native(self._iterations))
-        return steps // (self.gradient_accumulation_steps or 1)
+        """Updates so far: schedules count these, not train steps of an accumulation, nor what was skipped."""
+        updates = tf.convert_to_tensor(_native(self._iterations)) // (self.gradient_accumulation_steps or 1)
+        skipped = self._parts.value.get("skipped")
+        return updates if skipped is None else updates - tf.convert_to_tensor(_native(skipped))
 
     # -- which weights the model holds ----------------------------------------------------------------
 
@@ -333,7 +338,9 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if exposed is None or bool(exposed.numpy()) is not shown:
             return
         step = self._collect([None] * len(self._trainable_variables), self._trainable_variables)
-        self._each_device(self._distribution_strategy, function, step, self._options(self._trainable_variables))
+        self._each_device(
+            self._distribution_strategy, function, step, self._options(self._trainable_variables)
+        )
 
     def finalize_variable_values(self, var_list):
         """Leave the weights a user should see in the model; Keras calls this at the end of `fit`."""
@@ -341,7 +348,9 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             log.info(self.report())
         self.to_evaluation_weights()
         if self.use_ema and self.built:
-            for average, variable in zip(self._parts.value["average"], self._trainable_variables, strict=True):
+            for average, variable in zip(
+                self._parts.value["average"], self._trainable_variables, strict=True
+            ):
                 average.assign(variable)
             self._parts.value["exposed"].assign(False)
 
@@ -362,7 +371,11 @@ def _path(variable):
 
 
 def _serialized(value):
-    return value if isinstance(value, (int, float, str, type(None))) else keras.saving.serialize_keras_object(value)
+    return (
+        value
+        if isinstance(value, (int, float, str, type(None)))
+        else keras.saving.serialize_keras_object(value)
+    )
 
 
 def _deserialized(value, custom_objects):
@@ -374,12 +387,20 @@ def _deserialized(value, custom_objects):
 def _check_options(owner, learning_rate, multipliers, exclude, keras_options):
     for option, value in keras_options.items():
         require(option in KERAS_OPTIONS, owner, option, value, f"one of the options {', '.join(OPTIONS)}")
+    for option in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
+        if keras_options.get(option) is not None:
+            require_positive(owner, **{option: keras_options[option]})
+    if keras_options.get("weight_decay") is not None:
+        require_not_negative(owner, weight_decay=keras_options["weight_decay"])
     if not callable(learning_rate):
         good = is_number(learning_rate) and learning_rate > 0
-        require(good, owner, "learning_rate", learning_rate, "a finite number with learning_rate > 0, a schedule or a callable")
+        expected = "a finite number with learning_rate > 0, a schedule or a callable"
+        require(good, owner, "learning_rate", learning_rate, expected)
     for pattern, factor in (multipliers or {}).items():
         good = is_number(factor) and factor >= 0
-        require(good, owner, "learning_rate_multipliers", {pattern: factor}, "factors that are finite and >= 0")
+        require(
+            good, owner, "learning_rate_multipliers", {pattern: factor}, "factors that are finite and >= 0"
+        )
     for pattern in (*(multipliers or ()), *(exclude or ())):
         _check_pattern(owner, pattern)
 
@@ -388,4 +409,6 @@ def _check_pattern(owner, pattern):
     try:
         re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise ValueError(f"{owner}: expected regular expressions on variable paths, got {pattern!r} ({error}).") from None
+        raise ValueError(
+            f"{owner}: expected regular expressions on variable paths, got {pattern!r} ({error})."
+        ) from None

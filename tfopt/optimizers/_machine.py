@@ -78,7 +78,7 @@ class Machine:
 
 
 def scalars_by_weight(scalars, context, weights):
-    """``scalars(t, ε)`` for each weight's ε, in its dtype, as a namespace; what weights share is made once."""
+    """``scalars(t, ε)`` for each weight's ε, in its dtype, as namespaces; shared ones are made once."""
     made: dict = {}
     keys = [(factor, p.dtype) for factor, p in zip(context.multipliers, weights, strict=True)]
     for factor in dict.fromkeys(context.multipliers):
@@ -141,4 +141,6 @@ class RuleMachine(Machine):
             return weights
         scalars = self.scalars(state, context, weights)
         rows = self._rows(state, len(weights))
-        return [p + sign * self.rule.lookahead(row, s) for p, row, s in zip(weights, rows, scalars, strict=True)]
+        return [
+            p + sign * self.rule.lookahead(row, s) for p, row, s in zip(weights, rows, scalars, strict=True)
+        ]

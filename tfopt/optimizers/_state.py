@@ -62,7 +62,10 @@ def _paths(keys):
 
 
 def _differences(entries, current):
-    for name, keys in (("missing", current.keys() - entries.keys()), ("unknown", entries.keys() - current.keys())):
+    for name, keys in (
+        ("missing", current.keys() - entries.keys()),
+        ("unknown", entries.keys() - current.keys()),
+    ):
         if keys:
             yield f"{name}: {', '.join(sorted(_label(key) for key in keys))}"
     for key in sorted(entries.keys() & current.keys()):

@@ -53,7 +53,9 @@ def run(machine, step, options):
     """The whole train step's update."""
     if step.exposed is not None:
         tf.cond(step.exposed, lambda: hide(machine, step, options), _nothing)
-    gradients = [_dense(g, w, options.loss_scale_factor) for g, w in zip(step.gradients, step.weights, strict=True)]
+    gradients = [
+        _dense(g, w, options.loss_scale_factor) for g, w in zip(step.gradients, step.weights, strict=True)
+    ]
     if not options.accumulation:
         _checked_update(machine, step, options, gradients)
         return

@@ -69,8 +69,12 @@ class AdaDelta(MachineOptimizer):
         require_fraction("AdaDelta", rho=rho)
         require_positive("AdaDelta", epsilon=epsilon)
         if window is not None:
-            require(is_number(window) and window > 1, "AdaDelta", "window", window, "a number with window > 1")
-            require(rho == RHO, "AdaDelta", "rho", rho, "no rho beside a window, which stands for 1 - 1/window")
+            require(
+                is_number(window) and window > 1, "AdaDelta", "window", window, "a number with window > 1"
+            )
+            require(
+                rho == RHO, "AdaDelta", "rho", rho, "no rho beside a window, which stands for 1 - 1/window"
+            )
         super().__init__(learning_rate, dict(rho=rho, epsilon=epsilon, window=window), **options)
 
     def make_machine(self, *, rho, epsilon, window):

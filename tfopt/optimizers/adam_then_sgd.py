@@ -50,7 +50,9 @@ class SwitchingMachine(Machine):
     def _adam(self, gradients, iterate, state, context):
         scalars = scalars_by_weight(self.adam_scalars, context, iterate)
         moved, first, second, steps = [], [], [], []
-        for g, p, m, v, s in zip(gradients, iterate, state["momentum"], state["velocity"], scalars, strict=True):
+        for g, p, m, v, s in zip(
+            gradients, iterate, state["momentum"], state["velocity"], scalars, strict=True
+        ):
             m, v = moments(g, m, v, s)
             steps.append(-s.rate * m / (tf.sqrt(v) + s.epsilon))
             moved.append(p + steps[-1])
@@ -204,7 +206,11 @@ def _check_switch(switch_at, total_steps):
         return
     if isinstance(switch_at, float):
         good = is_number(switch_at) and 0 < switch_at < 1
-        require(good, "AdamThenSGD", "switch_at", switch_at, "a fraction of the run in (0, 1), or an integer > 0")
-        require(total_steps is not None, "AdamThenSGD", "total_steps", None, "the run's updates beside a fraction")
+        require(
+            good, "AdamThenSGD", "switch_at", switch_at, "a fraction of the run in (0, 1), or an integer > 0"
+        )
+        require(
+            total_steps is not None, "AdamThenSGD", "total_steps", None, "the run's updates beside a fraction"
+        )
     else:
         require_integer("AdamThenSGD", 1, switch_at=switch_at)

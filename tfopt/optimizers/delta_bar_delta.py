@@ -16,7 +16,8 @@ def update(g, p, slots, s):
     gain, trace = slots
     agreement = trace * g
     gain = tf.where(agreement > 0, gain + s.increment, tf.where(agreement < 0, gain * s.shrink, gain))
-    return p - s.rate * gain * g, (gain, g + (trace - g) * s.theta)
+    # εg first: TensorFlow reassociates scalar·tensor·tensor on one replica and not on the other.
+    return p - gain * (s.rate * g), (gain, g + (trace - g) * s.theta)
 
 
 def scalars(t, learning_rate, kappa, phi, theta):

@@ -131,13 +131,13 @@ class NAdam(MachineOptimizer):
     chapter section 5.4 (look-ahead form).
     """
 
-    def __init__(
-        self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, form="dozat", **options
-    ):
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, form="dozat", **options):
         require_fraction("NAdam", beta_1=beta_1, beta_2=beta_2)
         require_positive("NAdam", epsilon=epsilon)
         require_choice("NAdam", FORMS, form=form)
-        super().__init__(learning_rate, dict(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, form=form), **options)
+        super().__init__(
+            learning_rate, dict(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, form=form), **options
+        )
 
     def make_machine(self, *, form, **hyper):
         """The pure machine behind this optimizer."""

@@ -15,10 +15,10 @@ class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         ε_k = (1 − k/τ) ε₀ + (k/τ) ε_τ   for 0 ≤ k ≤ τ,
         ε_k = ε_τ                         for k ≥ τ
 
-    k is the optimizer's step, ε₀ is `initial`, τ is `tau` and ε_τ is `final`. The rate never reaches zero: with
-    ε = 0 a run that stands still does not say whether its gradient or only its learning rate has vanished.
-    The line is evaluated in float64, so that it stays straight for τ up to 10⁹ and beyond, and handed out in
-    `keras.config.floatx()`.
+    k is the optimizer's step, ε₀ is `initial`, τ is `tau` and ε_τ is `final`. The rate never reaches zero:
+    with ε = 0 a run that stands still does not say whether its gradient or only its learning rate has
+    vanished. The line is evaluated in float64, so that it stays straight for τ up to 10⁹ and beyond, and
+    handed out in `keras.config.floatx()`.
 
     Args:
         initial: ε₀ > 0, the rate of the first step.

@@ -10,7 +10,9 @@ def _broken_condition(power):
     """Return which of the two sums `power` breaks and what follows, as the end of a sentence."""
     if power > 1:
         return "with power > 1 the sum of all rates is finite, so a minimum farther away is never reached"
-    return "with power <= 1/2 the sum of the squared rates is infinite, so the gradient noise never averages out"
+    return (
+        "with power <= 1/2 the sum of the squared rates is infinite, so the gradient noise never averages out"
+    )
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
@@ -19,11 +21,12 @@ class RobbinsMonro(keras.optimizers.schedules.LearningRateSchedule):
 
         ε_k = ε₀ / (1 + k/τ)^p
 
-    k is the optimizer's step, ε₀ is `initial`, τ is `tau` and p is `power`. For 1/2 < p ≤ 1 the two conditions
-    hold that are sufficient for convergence, Σ ε_k = ∞ (any distance can be covered) and Σ ε_k² < ∞ (the noise
-    of the minibatch gradients averages out). p = 1 gives the O(1/k) excess error of strongly convex problems,
-    provided that ε₀τ is at least about the inverse of the smallest curvature; smaller p forgives a poor ε₀.
-    Evaluated in float64 for steps up to 10⁹ and beyond, handed out in `keras.config.floatx()`.
+    k is the optimizer's step, ε₀ is `initial`, τ is `tau` and p is `power`. For 1/2 < p ≤ 1 the two
+    conditions hold that are sufficient for convergence, Σ ε_k = ∞ (any distance can be covered) and Σ ε_k² <
+    ∞ (the noise of the minibatch gradients averages out). p = 1 gives the O(1/k) excess error of strongly
+    convex problems, provided that ε₀τ is at least about the inverse of the smallest curvature; smaller p
+    forgives a poor ε₀. Evaluated in float64 for steps up to 10⁹ and beyond, handed out in
+    `keras.config.floatx()`.
 
     Args:
         initial: ε₀ > 0, the rate of the first step.
@@ -32,8 +35,8 @@ class RobbinsMonro(keras.optimizers.schedules.LearningRateSchedule):
         name: Name used for the operations of the schedule.
 
     Raises:
-        ValueError: If `power` breaks one of the two conditions (the message names it), or `initial` or `tau` is
-            not positive.
+        ValueError: If `power` breaks one of the two conditions (the message names it), or `initial` or `tau`
+            is not positive.
 
     Example:
         >>> import tfopt
