@@ -194,12 +194,13 @@ class LeastSquares:
         """The model's weights as a flat vector."""
         return _flat(model.trainable_variables)
 
-    def fit(self, optimizer, steps=STEPS, callbacks=()):
+    def fit(self, optimizer, steps=STEPS):
         """A recorded `model.fit`; `final` is what the model holds afterwards."""
         model = self.model(optimizer)
         record = Recorder(optimizer, model.trainable_variables, shown=False)
         note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: record.note())
-        model.fit(self.batches(), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[note, *callbacks])
+        options = dict(steps_per_epoch=steps, shuffle=False, verbose=0)
+        model.fit(self.batches(), callbacks=[note], **options)
         record.model, record.final = model, self.weights(model)
         return record
 

@@ -47,13 +47,6 @@ def reference(
         yield theta, slots
 
 
-@pytest.mark.parametrize("amsgrad", [False, True])
-@pytest.mark.parametrize("mode", MODES)
-def test_equals_the_reference(mode, amsgrad, drive, start, gradients, assert_equal):
-    run = drive(tfopt.Adam(0.01, epsilon_mode=mode, amsgrad=amsgrad), start, gradients)
-    assert_equal(run, reference(start, gradients, mode=mode, amsgrad=amsgrad))
-
-
 SETTINGS = [
     dict(beta_1=0.5),
     dict(beta_1=0.0),
@@ -89,18 +82,30 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("mode", MODES)
-def test_the_tolerance_sees_a_wrong_formula(mode, wrong, drive, start, gradients, assert_differs):
-    run = drive(tfopt.Adam(0.01, epsilon_mode=mode), start, gradients)
-    assert_differs(run, reference(start, gradients, mode=mode, **wrong))
-
-
-@pytest.mark.parametrize("amsgrad", [False, True])
-@pytest.mark.parametrize(("mode", "other"), list(itertools.permutations(MODES, 2)))
-def test_the_tolerance_sees_another_placement(mode, other, amsgrad, drive, start, gradients, assert_differs):
+@pytest.fixture(scope="module", params=list(itertools.product(MODES, (False, True))), ids=str)
+def usual(request, drive, start, gradients):
+    """A run for each form and what its reference needs, to hold wrong formulas against."""
+    mode, amsgrad = request.param
     run = drive(tfopt.Adam(0.01, epsilon_mode=mode, amsgrad=amsgrad), start, gradients)
-    assert_differs(run, reference(start, gradients, mode=other, amsgrad=amsgrad))
+    return run, dict(mode=mode, amsgrad=amsgrad)
+
+
+def test_equals_the_reference(usual, start, gradients, assert_equal):
+    run, form = usual
+    assert_equal(run, reference(start, gradients, **form))
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_the_tolerance_sees_a_wrong_formula(wrong, usual, start, gradients, assert_differs):
+    run, form = usual
+    assert_differs(run, reference(start, gradients, **form | wrong))
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_the_tolerance_sees_another_placement(turn, usual, start, gradients, assert_differs):
+    run, form = usual
+    other = MODES[(MODES.index(form["mode"]) + turn) % 3]
+    assert_differs(run, reference(start, gradients, **form | dict(mode=other)))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -154,8 +159,16 @@ def test_without_memory_every_step_has_length_rate():
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("beta_1", 1.0), ("beta_1", -0.1), ("beta_2", 1.0), ("beta_2", float("nan")), ("epsilon", 0.0)]
-    + [("epsilon_mode", "middle"), ("amsgrad", "yes"), ("learning_rate", 0.0)],
+    [
+        ("beta_1", 1.0),
+        ("beta_1", -0.1),
+        ("beta_2", 1.0),
+        ("beta_2", float("nan")),
+        ("epsilon", 0.0),
+        ("epsilon_mode", "middle"),
+        ("amsgrad", "yes"),
+        ("learning_rate", 0.0),
+    ],
 )
 def test_refuses_bad_arguments(argument, value, assert_refuses):
     assert_refuses(tfopt.Adam, argument, value)

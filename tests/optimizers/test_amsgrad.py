@@ -13,8 +13,10 @@ RATE = np.float64(np.float32(0.01))
 VARIANTS = ("reddi", "recursive")
 
 
-def reference(theta, gradient, variant, beta_1=0.9, beta_2=0.999, delta=1e-8, *, shift=0, late=False, forget=False):
-    """Both variants on bias-corrected moments; r/(1−ρ₂ᵗ) obeys a recursion with weight w_t for the newest g²."""
+def reference(
+    theta, gradient, variant, beta_1=0.9, beta_2=0.999, delta=1e-8, *, shift=0, late=False, forget=False
+):
+    """On bias-corrected moments: r/(1−ρ₂ᵗ) obeys a recursion with weight w_t for the newest g²."""
     s, r, largest = np.zeros((3, len(theta)))
     for t in itertools.count(1):
         g = gradient(t, theta)
@@ -52,16 +54,20 @@ WRONG = {
 }
 
 
+@pytest.fixture(scope="module", params=VARIANTS)
+def usual(request, drive, start, gradients):
+    """The run of each variant, to hold wrong formulas against."""
+    return drive(tfopt.AMSGrad(0.01, variant=request.param), start, gradients), request.param
+
+
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_tolerance_sees_a_wrong_formula(variant, wrong, drive, start, gradients, assert_differs):
-    run = drive(tfopt.AMSGrad(0.01, variant=variant), start, gradients)
+def test_the_tolerance_sees_a_wrong_formula(wrong, usual, start, gradients, assert_differs):
+    run, variant = usual
     assert_differs(run, reference(start, gradients, variant, **wrong))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_tolerance_sees_the_other_variant(variant, drive, start, gradients):
-    run = drive(tfopt.AMSGrad(0.01, variant=variant), start, gradients)
+def test_the_tolerance_sees_the_other_variant(usual, start, gradients):
+    run, variant = usual
     other = VARIANTS[1 - VARIANTS.index(variant)]
     path = [theta for theta, _ in itertools.islice(reference(start, gradients, other), 12)]
     assert np.abs(np.subtract(run.iterates, path)).max() > 1e-4
@@ -158,8 +164,14 @@ def test_the_stochastic_counter_example(make, end, simulate):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("variant", "other"), ("variant", None), ("beta_1", 1.0), ("beta_2", -0.1), ("epsilon", 0.0)]
-    + [("learning_rate", 0.0)],
+    [
+        ("variant", "other"),
+        ("variant", None),
+        ("beta_1", 1.0),
+        ("beta_2", -0.1),
+        ("epsilon", 0.0),
+        ("learning_rate", 0.0),
+    ],
 )
 def test_refuses_bad_arguments(argument, value, assert_refuses):
     assert_refuses(tfopt.AMSGrad, argument, value)

@@ -46,6 +46,12 @@ def test_a_changed_rate_acts_on_new_gradients_only(drive, start, gradients, asse
     assert_differs(run, reference(start, gradients, rate=rate, scaled_late=True))
 
 
+@pytest.fixture(scope="module")
+def usual(drive, start, gradients):
+    """The run with the default arguments, to hold wrong formulas against."""
+    return drive(tfopt.Momentum(0.01), start, gradients)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -56,8 +62,8 @@ def test_a_changed_rate_acts_on_new_gradients_only(drive, start, gradients, asse
     ],
     ids=["alpha", "off_by_one", "damped", "velocity_of_gradients"],
 )
-def test_the_tolerance_sees_a_wrong_formula(wrong, drive, start, gradients, assert_differs):
-    assert_differs(drive(tfopt.Momentum(0.01), start, gradients), reference(start, gradients, **wrong))
+def test_the_tolerance_sees_a_wrong_formula(wrong, usual, start, gradients, assert_differs):
+    assert_differs(usual, reference(start, gradients, **wrong))
 
 
 def test_fit_equals_the_reference(least_squares, assert_equal):
@@ -84,8 +90,15 @@ def test_a_constant_gradient_reaches_the_terminal_velocity(alpha, drive):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("momentum", 1.0), ("momentum", -0.1), ("momentum", float("nan")), ("momentum", "big"), ("momentum", abs)]
-    + [("learning_rate", 0.0), ("learning_rate", float("nan"))],
+    [
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+        ("momentum", float("nan")),
+        ("momentum", "big"),
+        ("momentum", abs),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+    ],
 )
 def test_refuses_bad_arguments(argument, value, assert_refuses):
     assert_refuses(tfopt.Momentum, argument, value)

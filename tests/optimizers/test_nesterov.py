@@ -47,6 +47,12 @@ def test_momentum_may_be_a_schedule(drive, start, log_cosh, momentum_schedule, a
     assert_differs(run, reference(start, log_cosh, lambda t: alpha(t + 1)))
 
 
+@pytest.fixture(scope="module")
+def usual(drive, start, log_cosh):
+    """The run with the default arguments, to hold wrong formulas against."""
+    return drive(tfopt.Nesterov(0.01), start, log_cosh, shown=True)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -57,9 +63,8 @@ def test_momentum_may_be_a_schedule(drive, start, log_cosh, momentum_schedule, a
     ],
     ids=["alpha", "rate", "heavy_ball", "look_ahead_by_v"],
 )
-def test_the_tolerance_sees_a_wrong_formula(wrong, drive, start, log_cosh, assert_differs):
-    run = drive(tfopt.Nesterov(0.01), start, log_cosh, shown=True)
-    assert_differs(run, reference(start, log_cosh, **wrong))
+def test_the_tolerance_sees_a_wrong_formula(wrong, usual, start, log_cosh, assert_differs):
+    assert_differs(usual, reference(start, log_cosh, **wrong))
 
 
 def test_variables_hold_what_keras_holds(drive, drive_keras, start, log_cosh):

@@ -97,20 +97,29 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize(("momentum", "nesterov"), MOMENTA)
-def test_the_tolerance_sees_a_wrong_formula(
-    momentum, nesterov, wrong, drive, start, gradients, assert_differs
-):
+@pytest.fixture(scope="module", params=MOMENTA, ids=str)
+def usual(request, drive, start, gradients):
+    """A run for each kind of momentum and what its reference needs, to hold wrong formulas against."""
+    momentum, nesterov = request.param
     run = drive(tfopt.RMSProp(0.01, momentum=momentum, nesterov=nesterov), start, gradients, shown=True)
-    options = dict(alpha=lambda t: momentum, nesterov=nesterov)
+    return run, dict(alpha=lambda t: momentum, nesterov=nesterov)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_the_tolerance_sees_a_wrong_formula(wrong, usual, start, gradients, assert_differs):
+    run, options = usual
     assert_differs(run, reference(start, gradients, **options | wrong))
 
 
+@pytest.fixture(scope="module")
+def centred(drive, start, gradients):
+    """The centred run, to hold wrong formulas against."""
+    return drive(tfopt.RMSProp(0.01, centered=True), start, gradients)
+
+
 @pytest.mark.parametrize("wrong", [dict(delta=1e-7), dict(inside=True), dict(rho=0.9001)], ids=str)
-def test_the_tolerance_sees_a_wrong_centred_formula(wrong, drive, start, gradients, assert_differs):
-    run = drive(tfopt.RMSProp(0.01, centered=True), start, gradients)
-    assert_differs(run, reference(start, gradients, centered=True, **wrong))
+def test_the_tolerance_sees_a_wrong_centred_formula(wrong, centred, start, gradients, assert_differs):
+    assert_differs(centred, reference(start, gradients, centered=True, **wrong))
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), MOMENTA)
@@ -159,8 +168,16 @@ def test_a_variance_that_rounds_below_0_does_no_harm(drive):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("rho", 1.0), ("rho", -0.1), ("epsilon", 0.0), ("momentum", 1.0), ("momentum", "big")]
-    + [("nesterov", "yes"), ("centered", None), ("learning_rate", 0.0)],
+    [
+        ("rho", 1.0),
+        ("rho", -0.1),
+        ("epsilon", 0.0),
+        ("momentum", 1.0),
+        ("momentum", "big"),
+        ("nesterov", "yes"),
+        ("centered", None),
+        ("learning_rate", 0.0),
+    ],
 )
 def test_refuses_bad_arguments(argument, value, assert_refuses):
     assert_refuses(tfopt.RMSProp, argument, value)

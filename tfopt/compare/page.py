@@ -9,7 +9,7 @@ from tfopt.compare.figures.paths import path_panel
 from tfopt.compare.figures.progress import ACCURACY, AXES, LOSS, QUANTITIES, overview, panel
 from tfopt.compare.figures.sensitivity import sensitivity_panel
 from tfopt.compare.figures.style import styles
-from tfopt.compare.surfaces import SURFACES
+from tfopt.compare.surfaces import EVALUATIONS, SURFACES
 
 
 def render_page(comparison):
@@ -37,6 +37,7 @@ def render_page(comparison):
         progress=_progress(comparison),
         sensitivity=_sensitivity(comparison),
         surfaces=_surfaces(comparison),
+        evaluations_on_surfaces=EVALUATIONS,
         facts=_facts(comparison),
     )
 
@@ -87,7 +88,7 @@ def _sensitivity(comparison):
     return [
         {
             "title": label,
-            "caption": f"chosen: {comparison.rates[label].value:g}",
+            "caption": f"ε = {comparison.rates[label].value:g}",
             "svg": _svg(sensitivity_panel(f"rates-{_slug(label)}", label, comparison.trials, comparison.rates[label])),
             "alt": f"{label}: validation accuracy after trials. " + _trial_list(trials),
         }
@@ -124,11 +125,11 @@ def _surface_panel(surface, trajectory, look):
     label, end = trajectory.optimizer, trajectory.heights[-1]
     return {
         "title": label,
-        "caption": f"ε = {trajectory.learning_rate:g}, height left {end:.2g}",
+        "caption": f"ε = {trajectory.learning_rate:g}; left: {wording.height(end)}",
         "svg": _svg(path_panel(f"{surface.name}-{_slug(label)}", surface, trajectory, look)),
         "alt": f"{label} on the {surface.title.lower()}: from ({surface.start[0]:g}, {surface.start[1]:g}) to "
         f"({trajectory.path[-1][0]:.2f}, {trajectory.path[-1][1]:.2f}) in {len(trajectory.path) - 1} evaluations, "
-        f"height {end:.2g} above the minimum.",
+        f"{wording.height(end)} above the minimum.",
     }
 
 

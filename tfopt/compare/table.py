@@ -6,6 +6,10 @@ from rich.text import Text
 from tfopt.compare import wording
 
 
+# A terminal is narrow.
+LEFT_TO_THE_PAGE = ("Best", "Seconds")
+
+
 def leaderboard_table(comparison):
     """The leaderboard as a rich table, best optimizer first.
 
@@ -16,7 +20,7 @@ def leaderboard_table(comparison):
         `rich.table.Table`.
     """
     settings = comparison.settings
-    columns = wording.columns(settings)
+    columns = [column for column in wording.columns(settings) if column[0] not in LEFT_TO_THE_PAGE]
     target = wording.target(settings)
     table = Table(
         title=f"{settings.model} on {settings.data}, {settings.budget}, {settings.seeds} seeds",
@@ -25,7 +29,7 @@ def leaderboard_table(comparison):
     )
     table.add_column("#", justify="right")
     for heading, _ in columns:
-        table.add_column(heading, justify="left" if heading == "Optimizer" else "right", overflow="fold")
+        table.add_column(heading, justify="left" if heading == "Optimizer" else "right", no_wrap=heading == "Optimizer")
     for place, row in enumerate(comparison.rows, 1):
         cells = [text(row) for _, text in columns]
         cells[0] += "*" if row.note else ""

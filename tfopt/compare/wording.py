@@ -1,5 +1,9 @@
 """Numbers of the table as text, the same on the terminal and on the page."""
 
+import math
+
+import numpy as np
+
 NOTHING = "–"
 
 
@@ -11,8 +15,18 @@ def percent(spread):
 
 
 def loss(spread):
-    """A `Spread` of losses, three digits."""
-    return NOTHING if spread is None else _with_deviation(spread, lambda value: f"{value:.3g}")
+    """A `Spread` of losses: two digits of the mean, the deviation to the same decimal."""
+    if spread is None:
+        return NOTHING
+    decimals = max(0, 1 - math.floor(math.log10(spread.mean))) if spread.mean > 0 else 0
+    if decimals > 8:
+        return f"{spread.mean:.1e}"
+    return _with_deviation(spread, lambda value: f"{value:.{decimals}f}")
+
+
+def height(value):
+    """A height above the minimum."""
+    return "below 10⁻⁶" if value < 1e-6 else np.format_float_positional(value, precision=2, fractional=False)
 
 
 def count(spread):

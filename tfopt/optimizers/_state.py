@@ -12,8 +12,9 @@ def save(optimizer, store):
 def load(optimizer, saved):
     """Assign `saved` to the optimizer, or raise a ValueError that names what differs and change nothing.
 
-    Variables are matched by path. Where the two sets of paths differ, because layers were renamed or built
-    anew, they are matched in order, provided that names of the weights and shapes agree one to one.
+    Variables are matched by path. Where the paths differ, because the model or its layers were named anew,
+    they are matched by path below the model's name, or else in order, provided that the weights' own names
+    agree one to one.
     """
     entries = _parse(optimizer, saved)
     current = dict(optimizer.named_state())
@@ -49,11 +50,15 @@ def _parse(optimizer, saved):
 def _renamed(entries, current):
     """`entries` under the current paths."""
     old, new = _paths(entries), _paths(current)
+    below = {path.partition("/")[2]: path for path in new}
     if set(old) == set(new) or len(old) != len(new):
-        return entries
-    if any(a.rsplit("/", 1)[-1] != b.rsplit("/", 1)[-1] for a, b in zip(old, new, strict=True)):
-        return entries
-    renamed = dict(zip(old, new, strict=True))
+        renamed = {}
+    elif {path.partition("/")[2] for path in old} == below.keys() and len(below) == len(new):
+        renamed = {path: below[path.partition("/")[2]] for path in old}
+    elif all(a.rsplit("/", 1)[-1] == b.rsplit("/", 1)[-1] for a, b in zip(old, new, strict=True)):
+        renamed = dict(zip(old, new, strict=True))
+    else:
+        renamed = {}
     return {(slot, renamed.get(path, path)): value for (slot, path), value in entries.items()}
 
 

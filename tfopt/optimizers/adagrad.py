@@ -67,4 +67,4 @@ class AdaGrad(MachineOptimizer):
     def make_machine(self, *, epsilon):
         """The pure machine behind this optimizer."""
         scalars_ = functools.partial(scalars, epsilon=epsilon)
-        return RuleMachine(Rule(name="adagrad", update=update, scalars=scalars_, slots=("square",)))
+        return RuleMachine(Rule(name="adagrad", update=update, scalars=scalars_, slots=("square_sum",)))

@@ -16,13 +16,13 @@ from tfopt.optimizers.amsgrad import reddi_rule
 
 def outside(g, p, slots, s):
     """θ ← θ − ε ŝ / (√r̂ + δ); δ and ε come with the bias corrections multiplied in."""
-    m, v = moments(g, *slots, s)
+    m, v = moments(g, slots[0], slots[1], s)
     return p - s.rate * m / (tf.sqrt(v) + s.epsilon), (m, v)
 
 
 def inside(g, p, slots, s):
     """θ ← θ − ε ŝ / √(r̂ + δ)."""
-    m, v = moments(g, *slots, s)
+    m, v = moments(g, slots[0], slots[1], s)
     return p - s.rate * m / tf.sqrt(v + s.epsilon), (m, v)
 
 

@@ -19,7 +19,7 @@ DECAY_RATE = 0.004
 
 def dozat(g, p, slots, s):
     """θ ← θ − (ε_s s + ε_g g)/(√r̂ + δ): next step's momentum applied already now."""
-    m, v = moments(g, *slots, s)
+    m, v = moments(g, slots[0], slots[1], s)
     return p - (s.momentum_rate * m + s.gradient_rate * g) / (tf.sqrt(v) + s.epsilon), (m, v)
 
 

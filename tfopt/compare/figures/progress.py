@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tfopt.compare.curves import summarize
-from tfopt.compare.figures.style import FAINT, INK, draw, spread_out, styles
+from tfopt.compare.figures.style import FAINT, draw, styles
 
 AXES = {"evaluations": "gradient evaluations", "seconds": "seconds of training"}
 
@@ -17,8 +17,11 @@ class Quantity:
 
     name: str
     title: str
-    logarithmic: bool
+    less_is_better: bool
 
+
+ACCURACY_TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+SMALLEST_ERROR = 1e-4
 
 LOSS = Quantity("train_loss", "Training loss", True)
 ACCURACY = Quantity("validation_accuracy", "Validation accuracy", False)
@@ -32,7 +35,7 @@ def all_curves(runs, axis, quantity):
 
 
 def overview(name, runs, axis, quantity):
-    """Medians of all optimizers in one figure, each line labelled at its end.
+    """Medians of all optimizers in one figure, named beside it from best to worst.
 
     Args:
         name: Unique name of the figure.
@@ -44,26 +47,31 @@ def overview(name, runs, axis, quantity):
         SVG.
     """
     curves, looks = all_curves(runs, axis, quantity), styles(runs)
+    order = sorted(curves, key=lambda label: _end(curves[label]), reverse=not quantity.less_is_better)
 
     def plot(axes):
-        for label, curve in curves.items():
-            look = looks[label]
-            every = max(1, len(curve.x) // 6)
+        for rank, label in enumerate(order):
+            curve, look = curves[label], looks[label]
             axes.plot(
                 curve.x,
                 curve.median,
+                label=label,
                 color=look.color,
                 linestyle=look.dashes,
-                linewidth=1.4,
+                linewidth=1.3,
                 marker=look.marker,
-                markersize=3.6,
-                markevery=every,
+                markersize=3.8,
+                markevery=(rank % 5, 5),
             )
         _scales(axes, curves, axis, quantity)
         axes.set_ylabel(quantity.title)
-        _end_labels(axes, curves, looks)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=3.2, labelspacing=0.55)
 
-    return draw(name, (6.2, 4.1), plot)
+    return draw(name, (6.2, 3.9), plot)
+
+
+def _end(curve):
+    return curve.median[np.isfinite(curve.median)][-1]
 
 
 def panel(name, label, runs, axis, quantity):
@@ -89,52 +97,44 @@ def panel(name, label, runs, axis, quantity):
             curve = curves[label]
             axes.fill_between(curve.x, curve.low, curve.high, color=look.color, alpha=0.25, linewidth=0)
             axes.plot(curve.x, curve.median, color=look.color, linewidth=1.8)
-        _scales(axes, curves, axis, quantity, ticks=4)
+        _scales(axes, curves, axis, quantity)
 
     return draw(name, (2.7, 1.9), plot)
 
 
-def _scales(axes, curves, axis, quantity, ticks=6):
+def _scales(axes, curves, axis, quantity):
     axes.set_xlabel(AXES[axis])
     axes.set_xlim(0, max((curve.x[-1] for curve in curves.values()), default=1))
-    axes.xaxis.set_major_locator(MaxNLocator(ticks))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     values = np.concatenate([np.zeros(0), *(curve.median for curve in curves.values())])
     values = values[np.isfinite(values) & (values > 0)]
-    if not len(values):
-        return
-    if quantity.logarithmic:
-        axes.set_yscale("log")
-        # A run that blows up before it ends must not flatten all the others.
-        axes.set_ylim(values.min() / 1.2, min(values.max(), 30 * np.median(values)) * 1.2)
-        axes.yaxis.set_major_locator(LogLocator(numticks=ticks))
-        axes.yaxis.set_minor_locator(LogLocator(subs=()))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    else:
-        axes.set_ylim(max(0.0, np.quantile(values, 0.1) - 0.1), min(1.0, values.max() + 0.02))
-        axes.yaxis.set_major_locator(MaxNLocator(ticks))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    if len(values):
+        SCALES[quantity.name](axes, values)
 
 
-def _end_labels(axes, curves, looks):
-    """Names to the right of the axes, moved apart, with a hairline to the end of their line."""
-    transform = axes.transData + axes.transAxes.inverted()
-    ends = {label: _last_point(curve) for label, curve in curves.items()}
-    wanted = [min(1.0, max(0.0, transform.transform(end)[1])) for end in ends.values()]
-    places = spread_out(wanted, gap=0.055)
-    for (label, end), place in zip(ends.items(), places, strict=True):
-        low, high = axes.get_ylim()
-        axes.annotate(
-            label,
-            xy=(end[0], min(max(end[1], low), high)),
-            xytext=(1.06, place),
-            textcoords="axes fraction",
-            va="center",
-            color=INK,
-            annotation_clip=False,
-            arrowprops=dict(arrowstyle="-", color=looks[label].color, linewidth=0.8, shrinkA=1, shrinkB=1),
-        )
+def _loss_scale(axes, values):
+    """Logarithmic; a run that blows up before it ends must not flatten all the others."""
+    axes.set_yscale("log")
+    axes.set_ylim(values.min() / 1.2, min(values.max(), 30 * np.median(values)) * 1.2)
+    axes.yaxis.set_major_locator(LogLocator(numticks=5))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _last_point(curve):
-    last = np.flatnonzero(np.isfinite(curve.median))[-1]
-    return curve.x[last], curve.median[last]
+def _accuracy_scale(axes, values):
+    """Logarithmic in the error, so that 98 % and 99 % are as far apart as 80 % and 90 %."""
+    axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
+    axes.set_ylim(max(0.0, np.quantile(values, 0.02) - 0.05), 1.0 - 0.8 * (1.0 - values.max()))
+    axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def _from_accuracy(accuracy):
+    return -np.log(np.maximum(1.0 - np.asarray(accuracy), 0.0) + SMALLEST_ERROR)
+
+
+def _to_accuracy(place):
+    return 1.0 + SMALLEST_ERROR - np.exp(-np.asarray(place))
+
+
+SCALES = {LOSS.name: _loss_scale, ACCURACY.name: _accuracy_scale}

@@ -1,7 +1,7 @@
 """How much the learning rate matters."""
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tfopt.compare.figures.style import FAINT, INK, draw, styles
 
@@ -27,7 +27,7 @@ def sensitivity_panel(name, label, trials, rate):
         rates, accuracies = _points(trials[label])
         axes.axvline(rate.value, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.plot(rates, accuracies, color=look.color, linewidth=1.6, marker=look.marker, markersize=3.5)
-        _scales(axes, rates)
+        _scales(axes)
 
     return draw(name, (2.7, 1.9), plot)
 
@@ -39,10 +39,9 @@ def _points(runs):
     return [run.task.learning_rate for run in ordered], accuracies
 
 
-def _scales(axes, rates):
+def _scales(axes):
     axes.set_xscale("log")
-    decades = 10.0 ** np.arange(np.floor(np.log10(min(rates))), np.ceil(np.log10(max(rates))) + 1)
-    axes.xaxis.set_major_locator(FixedLocator(decades))
+    axes.xaxis.set_major_locator(LogLocator(numticks=4))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("learning rate")

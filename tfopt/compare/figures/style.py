@@ -34,6 +34,7 @@ RC = {
     "figure.facecolor": "none",
     "font.family": "sans-serif",
     "font.size": 8.5,
+    "legend.fontsize": 8.5,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "savefig.facecolor": "none",
@@ -106,27 +107,3 @@ def _short_ids(body, name):
 
     body = re.sub(r' id="([^"]*)"', rename, body)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", body)
-
-
-def spread_out(positions, gap):
-    """Move labels apart to at least `gap`, as little as a sweep up and a sweep down allow.
-
-    Args:
-        positions: Wanted positions in [0, 1].
-        gap: Smallest distance.
-
-    Returns:
-        List of positions in the order given.
-    """
-    order = sorted(range(len(positions)), key=positions.__getitem__)
-    gap = min(gap, 1 / max(1, len(positions) - 1))
-    placed = [positions[index] for index in order]
-    for k in range(1, len(placed)):
-        placed[k] = max(placed[k], placed[k - 1] + gap)
-    overflow = max(0.0, placed[-1] - 1.0) if placed else 0.0
-    placed = [value - overflow / 2 for value in placed]
-    limit = 1.0
-    for k in reversed(range(len(placed))):
-        placed[k] = min(placed[k], limit)
-        limit = placed[k] - gap
-    return [value for _, value in sorted(zip(order, placed, strict=True))]

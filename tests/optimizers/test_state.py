@@ -1,0 +1,138 @@
+"""Saved state: keyed by slot and path; what does not fit is refused whole and by name."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfopt
+
+X = np.linspace(-1, 1, 24).reshape(8, 3).astype("float32")
+Y = X.sum(1, keepdims=True)
+
+
+class Store(dict):
+    """What Keras hands to save_own_variables: keys and values, nothing else promised."""
+
+
+def model_of(*units, names=None, optimizer=None):
+    layers = [keras.layers.Dense(u, name=names and names[k]) for k, u in enumerate(units)]
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1, name=names and "out")])
+    model.compile(optimizer or tfopt.Adam(0.1), "mse")
+    return model
+
+
+def trained(*args, **options):
+    model = model_of(*args, **options)
+    model.fit(X, Y, epochs=2, verbose=0)
+    return model
+
+
+def saved(model):
+    store = Store()
+    model.optimizer.save_own_variables(store)
+    return store
+
+
+def values(optimizer):
+    return {key: v.numpy() for key, v in optimizer.named_state()}
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        np.testing.assert_array_equal(value, right[key])
+
+
+def refused(model, store, *words):
+    """Loading raises, names every one of `words`, and changes nothing."""
+    model.optimizer.build(model.trainable_variables)
+    before = values(model.optimizer)
+    with pytest.raises(ValueError, match="nothing was loaded") as error:
+        model.optimizer.load_own_variables(store)
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert_same(before, values(model.optimizer))
+
+
+def test_state_is_found_by_path_in_any_order():
+    """Two layers of one shape: by position they would be exchanged."""
+    source = trained(3, 3, names=["a", "b"])
+    store = saved(source)
+    backwards = Store((f"{len(store) - int(k[:6]):06d}{k[6:]}", v) for k, v in store.items())
+    target = model_of(3, 3, names=["a", "b"])
+    target.optimizer.build(target.trainable_variables)
+    target.optimizer.load_own_variables(backwards)
+    source_values = {(s, p.split("/", 1)[-1]): v for (s, p), v in values(source.optimizer).items()}
+    target_values = {(s, p.split("/", 1)[-1]): v for (s, p), v in values(target.optimizer).items()}
+    assert_same(source_values, target_values)
+
+
+def test_state_of_a_model_built_anew_is_found_though_layers_were_renamed():
+    source = trained(4, 2)
+    target = model_of(4, 2)
+    target.optimizer.build(target.trainable_variables)
+    target.optimizer.load_own_variables(saved(source))
+    for left, right in zip(source.optimizer.variables, target.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())
+
+
+def test_state_loaded_before_building_is_kept_until_then():
+    source = trained(4, names=["a"])
+    fresh = tfopt.Adam(0.1)
+    fresh.load_own_variables(saved(source))
+    fresh.build(source.trainable_variables)
+    assert_same(values(source.optimizer), values(fresh))
+
+
+def test_another_architecture_is_refused():
+    refused(
+        model_of(4, 2, names=["a", "b"]), saved(trained(4, names=["a"])), "missing", "momentum of", "b/kernel"
+    )
+
+
+def test_another_shape_is_refused():
+    refused(
+        model_of(5, names=["a"]), saved(trained(4, names=["a"])), "a/kernel has shape (3, 5), saved (3, 4)"
+    )
+
+
+def test_another_optimizer_is_refused():
+    store = saved(trained(4, names=["a"], optimizer=tfopt.Momentum(0.1)))
+    refused(model_of(4, names=["a"]), store, "Adam:", "missing: momentum of")
+
+
+def test_a_sum_of_squares_is_not_taken_for_a_mean():
+    """Both have one slot per weight; they must not share its name."""
+    store = saved(trained(4, names=["a"], optimizer=tfopt.AdaGrad(0.1)))
+    refused(
+        model_of(4, names=["a"], optimizer=tfopt.RMSProp(0.1)),
+        store,
+        "missing: square of",
+        "unknown: square_sum of",
+    )
+
+
+def test_a_schedule_in_place_of_a_rate_is_named():
+    schedule = tfopt.schedules.LinearDecay(0.1, 10)
+    refused(
+        model_of(4, names=["a"]),
+        saved(trained(4, names=["a"], optimizer=tfopt.Adam(schedule))),
+        "learning_rate",
+    )
+
+
+def test_state_of_a_keras_optimizer_is_refused():
+    model = trained(4, names=["a"], optimizer=keras.optimizers.Adam(0.1))
+    store = saved(model)
+    target = model_of(4, names=["a"])
+    target.optimizer.build(target.trainable_variables)
+    with pytest.raises(ValueError, match="expected state saved by a tfopt optimizer"):
+        target.optimizer.load_own_variables(store)
+
+
+def test_weights_file_that_does_not_fit_raises(tmp_path):
+    """Through Keras' own loading, where a mismatch of the optimizer is a warning for its own classes."""
+    source = trained(4, names=["a"], optimizer=tfopt.Momentum(0.1))
+    source.save_weights(tmp_path / "w.weights.h5")
+    target = trained(4, names=["a"])
+    with pytest.raises(ValueError, match=r"missing: momentum of .*a/kernel"):
+        target.load_weights(tmp_path / "w.weights.h5")
