@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
-from tfopt import kernels
+from tfopt.kernels import registry
 
 
 class StandIn:
@@ -31,13 +31,13 @@ class StandIn:
 @pytest.fixture
 def stand_in(monkeypatch):
     monkeypatch.delenv("TFOPT_KERNELS", raising=False)
-    before = kernels.status().get("adam")
+    before = registry.status().get("adam")
     kernel = StandIn()
-    kernels.register("adam", kernel)
+    registry.register("adam", kernel)
     yield kernel
-    kernels.unregister("adam")
+    registry.unregister("adam")
     if before is not None:
-        kernels.register("adam", before)
+        registry.register("adam", before)
 
 
 def run(steps=5, **options):
@@ -78,7 +78,7 @@ def test_kernel_runs_in_place_of_the_rule_and_agrees(stand_in, options):
 
 
 def test_kernel_is_reported(stand_in):
-    assert "adam" in kernels.status()
+    assert "adam" in registry.status()
 
 
 def test_environment_switches_kernels_off(stand_in, monkeypatch):

@@ -32,9 +32,10 @@ class Trainer:
     def __init__(self, settings, images):
         self.settings = settings
         self.images = images
-        self.model = self._new_model(seed=0)
-        self._weights = {}
-        self._pipelines = {}
+        # All seeds at once, since setting a seed empties TensorFlow's caches and slows the next step.
+        models = [self._new_model(seed) for seed in range(settings.seeds + 1)]
+        self._initial = [[np.array(variable) for variable in self._state(model)] for model in models]
+        self.model = models[0]
         self._prepared = None
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._measure_batch = tf.function(self._measure_batch_eagerly, reduce_retracing=True, autograph=False)
@@ -53,7 +54,6 @@ class Trainer:
             `Run`.
         """
         self._prepare(spec, task.learning_rate, budget)
-        self._warm_up(spec, task.seed, budget)
         self._restart(spec, task)
         recorder = Recorder(budget, self.settings.points, self._measure, progress)
         self._fit(spec, task.seed, budget, recorder)
@@ -66,8 +66,7 @@ class Trainer:
             return
         optimizer = spec.build(rate)
         self.model.compile(optimizer, self._loss, steps_per_execution=steps, jit_compile=False)
-        batches = endless_batches(*self.images.train, self.settings.batch_size, seed=0)
-        self.model.fit(batches, steps_per_epoch=1, verbose=0, shuffle=False, callbacks=self._callbacks(spec))
+        self.model.fit(self._batches(0), steps_per_epoch=1, verbose=0, shuffle=False, callbacks=self._callbacks(spec))
         self._prepared = (spec.label, steps)
 
     def _steps(self, budget):
@@ -77,8 +76,9 @@ class Trainer:
 
     def _fit(self, spec, seed, budget, recorder):
         steps = self._steps(budget)
+        batches = self._batches(seed)
         self.model.fit(
-            self._pipelines[seed, budget],
+            batches if budget.evaluations is None else batches.take(budget.evaluations),
             epochs=2**31 if budget.evaluations is None else -(-budget.evaluations // steps),
             steps_per_epoch=steps,
             verbose=0,
@@ -86,27 +86,16 @@ class Trainer:
             callbacks=[*self._callbacks(spec), recorder],
         )
 
+    def _batches(self, seed):
+        return endless_batches(*self.images.train, self.settings.batch_size, seed)
+
     def _callbacks(self, spec):
         return [EvaluationWeights()] if spec.is_tfopt else []
 
-    def _warm_up(self, spec, seed, budget):
-        """Take one execution of a new pipeline off the clock: its first ever is slow."""
-        if (seed, budget) not in self._pipelines:
-            batches = endless_batches(*self.images.train, self.settings.batch_size, seed)
-            batches = batches if budget.evaluations is None else batches.take(budget.evaluations)
-            self._pipelines[seed, budget] = batches
-            steps = min(self._steps(budget), budget.evaluations or LOOK_EVERY)
-            self.model.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=self._callbacks(spec))
-
     def _restart(self, spec, task):
-        for variable, value in zip(self._state(self.model), self._initial(task.seed), strict=True):
+        for variable, value in zip(self._state(self.model), self._initial[task.seed], strict=True):
             variable.assign(value)
         restart_optimizer(self.model.optimizer, spec.build(task.learning_rate), self.model.trainable_variables)
-
-    def _initial(self, seed):
-        if seed not in self._weights:
-            self._weights[seed] = [np.array(v) for v in self._state(self._new_model(seed))]
-        return self._weights[seed]
 
     def _new_model(self, seed):
         return build_model(self.settings.model, self.images.shape, self.images.classes, seed)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt import kernels
+from tfopt.kernels import registry
 from tfopt.optimizers._machine import Context, Evaluation, RuleMachine
 
 
@@ -165,7 +165,7 @@ def _kernel(machine, step, options):
     plain = not any(options.constraints) and not (step.averages and machine.displaced)
     if not (options.fused and plain and isinstance(machine, RuleMachine)):
         return None
-    return kernels.find(machine.rule.name, step.weights)
+    return registry.find(machine.rule.name, step.weights)
 
 
 def _clip(gradients, options):
