@@ -358,6 +358,15 @@ def test_two_replicas_equal_one_device(name, settings, options):
     assert_replicas_equal(strategy, [*weights, *optimizer.variables])
 
 
+def test_optimizer_builds_itself_inside_strategy_run():
+    single = train_network(tfopt.Adam(0.01), network())
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        weights, optimizer = network(), tfopt.Adam(0.01)
+    assert_close(single, train_replicas(strategy, optimizer, weights))
+    assert_replicas_equal(strategy, [*weights, *optimizer.variables])
+
+
 @pytest.mark.parametrize("name", ["Nesterov", "Adam", "PolyakAverage"])
 def test_fit_on_two_replicas_equals_one_device(name):
     options = {"global_clipnorm": 0.05, "gradient_accumulation_steps": 2}

@@ -83,6 +83,29 @@ def test_state_loaded_before_building_is_kept_until_then():
     assert_same(values(source.optimizer), values(fresh))
 
 
+def test_weights_of_one_name_are_told_apart():
+    weights = [keras.Variable(np.ones(2), name="w") for _ in range(2)]
+    assert weights[0].path == weights[1].path
+    optimizer, other = tfopt.Adam(0.1), tfopt.Adam(0.1)
+    optimizer.apply([keras.ops.ones(2), keras.ops.zeros(2)], weights)
+    store = Store()
+    optimizer.save_own_variables(store)
+    other.build(weights)
+    other.load_own_variables(store)
+    assert_same(values(optimizer), values(other))
+    np.testing.assert_allclose(values(other)["momentum", "w"], 0.1 * np.ones(2), rtol=1e-6)
+    np.testing.assert_array_equal(values(other)["momentum", "w#2"], np.zeros(2))
+
+
+def test_counter_of_skipped_steps_may_come_or_go():
+    for options in ({}, {"skip_nonfinite": True}):
+        source = trained(4, names=["a"], optimizer=tfopt.Adam(0.1, **options))
+        target = model_of(4, names=["a"], optimizer=tfopt.Adam(0.1, skip_nonfinite=not options))
+        target.optimizer.build(target.trainable_variables)
+        target.optimizer.load_own_variables(saved(source))
+        assert int(target.optimizer.iterations.numpy()) == 2
+
+
 def test_another_architecture_is_refused():
     refused(
         model_of(4, 2, names=["a", "b"]), saved(trained(4, names=["a"])), "missing", "momentum of", "b/kernel"

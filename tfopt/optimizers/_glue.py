@@ -81,13 +81,13 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             return hyper.value[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    # -- configuration ------------------------------------------------------------------------------
-
     def __setattr__(self, name, value):
         # Clearing this attribute is how Keras' LossScaleOptimizer takes over an optimizer.
         if name == "loss_scale_factor" and "loss_scale_factor" in self.__dict__:
             self.__dict__["_scaled_outside"] = value is None
         super().__setattr__(name, value)
+
+    # -- configuration ------------------------------------------------------------------------------
 
     @property
     def learning_rate_multipliers(self):
@@ -133,13 +133,11 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         for slot in self.machine.slots:
             parts[slot.name] = self._new_slot(slot, variables)
         if self.gradient_accumulation_steps:
-            parts["gradient_accumulator"] = self._accumulated_gradients = self._per_weight(
-                "gradient_accumulator", 0.0, variables
-            )
+            accumulators = self._per_weight("gradient_accumulator", 0.0, variables)
+            parts["gradient_accumulator"] = self._accumulated_gradients = accumulators
         if self.use_ema:
-            parts["average"] = self._model_variables_moving_average = self._per_weight(
-                "average", 0.0, variables
-            )
+            averages = self._per_weight("average", 0.0, variables)
+            parts["average"] = self._model_variables_moving_average = averages
         if self._checks_finite:
             parts["skipped"] = self.add_variable((), dtype="int64", name="skipped")
         if self._displaced:
@@ -199,7 +197,7 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         shared = [(("iteration", ""), self._iterations)]
         if isinstance(self._learning_rate, keras.Variable):
             shared.append((("learning_rate", ""), self._learning_rate))
-        paths = [_path(v) for v in self._trainable_variables]
+        paths = _unique([_path(v) for v in self._trainable_variables])
         for name, part in self._parts.value.items():
             if isinstance(part, list):
                 shared.extend(((name, path), v) for path, v in zip(paths, part, strict=True))
@@ -368,6 +366,16 @@ def _native(variable):
 
 def _path(variable):
     return getattr(variable, "path", None) or variable.name.split(":")[0]
+
+
+def _unique(paths):
+    """`paths` with repeated ones numbered: a layer may give two weights one name."""
+    seen: dict = {}
+    numbered = []
+    for path in paths:
+        seen[path] = seen.get(path, 0) + 1
+        numbered.append(path if seen[path] == 1 else f"{path}#{seen[path]}")
+    return numbered
 
 
 def _serialized(value):

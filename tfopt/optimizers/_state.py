@@ -2,6 +2,8 @@
 
 import numpy as np
 
+COUNTERS = {("skipped", "")}  # kept or not as options and replicas ask; no state of the method itself
+
 
 def save(optimizer, store):
     """Write every state variable to `store` under ``order:slot:path``."""
@@ -26,8 +28,8 @@ def load(optimizer, saved):
             + "; ".join(problems)
             + "."
         )
-    for key, variable in current.items():
-        variable.assign(entries[key])
+    for key in current.keys() & entries.keys():
+        current[key].assign(entries[key])
 
 
 def _key(order, slot, path):
@@ -67,10 +69,8 @@ def _paths(keys):
 
 
 def _differences(entries, current):
-    for name, keys in (
-        ("missing", current.keys() - entries.keys()),
-        ("unknown", entries.keys() - current.keys()),
-    ):
+    missing, unknown = current.keys() - entries.keys(), entries.keys() - current.keys()
+    for name, keys in (("missing", missing - COUNTERS), ("unknown", unknown - COUNTERS)):
         if keys:
             yield f"{name}: {', '.join(sorted(_label(key) for key in keys))}"
     for key in sorted(entries.keys() & current.keys()):
