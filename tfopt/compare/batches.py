@@ -36,7 +36,9 @@ def endless_batches(images, labels, batch_size, seed):
 
     def one_pass(number):
         key = tf.stack([tf.constant(seed, tf.int64), number])
-        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(examples, seed=key))
+        return tf.data.Dataset.from_tensor_slices(
+            tf.random.experimental.stateless_shuffle(examples, seed=key)
+        )
 
     def gather(indices):
         return scaled(tf.gather(images, indices)), tf.gather(labels, indices)

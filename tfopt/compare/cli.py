@@ -27,6 +27,8 @@ Examples:
 
 Exit code: 0 done, 2 wrong arguments, 130 interrupted."""
 
+# Columns that the table needs.
+NARROWEST = 120
 SMOKE = dict(data="digits", evaluations=8, seeds=1, batch_size=16, points=4, tuning_rates=(0.01, 0.1))
 
 
@@ -45,9 +47,13 @@ def add_arguments(parser):
     how.add_argument(
         "--evaluations", type=int, metavar="N", help="budget of a run in gradient evaluations (default: 1000)"
     )
-    how.add_argument("--seconds", type=float, metavar="S", help="budget of a run in seconds of training instead")
+    how.add_argument(
+        "--seconds", type=float, metavar="S", help="budget of a run in seconds of training instead"
+    )
     how.add_argument("--seeds", type=int, metavar="K", help="runs per optimizer (default: 3)")
-    how.add_argument("--batch-size", type=int, metavar="B", help="examples per gradient evaluation (default: 64)")
+    how.add_argument(
+        "--batch-size", type=int, metavar="B", help="examples per gradient evaluation (default: 64)"
+    )
     how.add_argument("--points", type=int, metavar="P", help="measurements per run (default: 20)")
     rates = parser.add_argument_group("learning rates")
     rates.add_argument(
@@ -64,13 +70,21 @@ def add_arguments(parser):
         "--tuning-share", type=float, metavar="F", help="share of the budget for each trial (default: 0.25)"
     )
     target = parser.add_argument_group("targets, whose time of arrival is reported")
-    target.add_argument("--target-accuracy", type=float, metavar="A", help="validation accuracy (default: 0.9)")
+    target.add_argument(
+        "--target-accuracy", type=float, metavar="A", help="validation accuracy (default: 0.9)"
+    )
     target.add_argument("--target-loss", type=float, metavar="L", help="training loss")
     files = parser.add_argument_group("files")
-    files.add_argument("--output", metavar="DIR", help="folder for the page, the results and the finished runs")
+    files.add_argument(
+        "--output", metavar="DIR", help="folder for the page, the results and the finished runs"
+    )
     files.add_argument("--fresh", action="store_true", help="forget the runs stored in --output")
-    files.add_argument("--data-dir", metavar="DIR", help="folder of prepared data (default: tensorflow-datasets' own)")
-    parser.add_argument("--smoke", action="store_true", help="a tiny run that only shows that everything works")
+    files.add_argument(
+        "--data-dir", metavar="DIR", help="folder of prepared data (default: tensorflow-datasets' own)"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="a tiny run that only shows that everything works"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
 
 
@@ -201,7 +215,9 @@ def _show(comparison, options):
 
         from tfopt.compare.table import leaderboard_table
 
-        Console().print(leaderboard_table(comparison))
+        console = Console()
+        console.width = max(console.width, NARROWEST)
+        console.print(leaderboard_table(comparison))
     if options.output is not None:
         print(f"The page is {pathlib.Path(options.output).resolve() / 'index.html'}")
 

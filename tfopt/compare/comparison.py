@@ -7,7 +7,7 @@ import platform
 
 from tfopt._check import is_number, require, require_positive
 from tfopt.compare import export
-from tfopt.compare.images import Images, load_images
+from tfopt.compare.images import load_images
 from tfopt.compare.leaderboard import Row, leaderboard
 from tfopt.compare.progress import Silent
 from tfopt.compare.run import Run, Task
@@ -87,6 +87,7 @@ class Plan:
             check_writable(output)  # before the data, which may take long
         self.images = load_images(self.settings.data, data_dir)
         _check_batch(self.settings, self.images)
+        self.trainer = Trainer(self.settings, self.images)
         self.store = Store(output, self._identity(), fresh)
 
     def execute(self, progress=None):
@@ -107,18 +108,17 @@ class Plan:
         return comparison
 
     def _run_all(self):
-        trainer = Trainer(self.settings, self.images)
         rates, trials, runs, trajectories = {}, {}, {}, []
         for spec in self.specs:
-            trials[spec.label] = [self._run(trainer, spec, task) for task in self._trials(spec)]
+            trials[spec.label] = [self._run(spec, task) for task in self._trials(spec)]
             rates[spec.label] = self.given.get(spec.label) or choose_rate(trials[spec.label])
             tasks = self._tasks(spec, rates[spec.label])
-            runs[spec.label] = [self._run(trainer, spec, task) for task in tasks]
+            runs[spec.label] = [self._run(spec, task) for task in tasks]
             trajectories.extend(self._trajectories(spec))
             self.progress.say(_summary(spec, rates[spec.label], runs[spec.label]))
         settings = self.settings
         rows = leaderboard(self.specs, rates, runs, settings.target_accuracy, settings.target_loss)
-        return Comparison(settings, rates, trials, runs, trajectories, rows, self._facts(trainer))
+        return Comparison(settings, rates, trials, runs, trajectories, rows, self._facts())
 
     def _trials(self, spec):
         if spec.label in self.given:
@@ -130,14 +130,14 @@ class Plan:
         seeds = range(TUNING_SEED + 1, TUNING_SEED + 1 + self.settings.seeds)
         return [Task(spec.label, rate.value, seed, "comparison") for seed in seeds]
 
-    def _run(self, trainer, spec, task):
+    def _run(self, spec, task):
         key = dataclasses.asdict(task)
         stored = self.store.get(key)
         if stored is not None:
             return Run.from_json(stored)
         self.progress.piece(f"{spec.label} ε={task.learning_rate:g} {task.purpose} seed {task.seed}")
         budget = self.settings.tuning_budget if task.purpose == "tuning" else self.settings.budget
-        run = trainer.run(spec, task, budget, self.progress.share)
+        run = self.trainer.run(spec, task, budget, self.progress.share)
         self.store.put(key, run.to_json())
         self.progress.done()
         return run
@@ -164,7 +164,7 @@ class Plan:
         identity = {name: settings[name] for name in names}
         return identity | {"data_version": self.images.version} | versions()
 
-    def _facts(self, trainer):
+    def _facts(self):
         return {
             "data": {
                 "name": self.images.name,
@@ -173,7 +173,7 @@ class Plan:
                 "classes": self.images.classes,
                 **self.images.sizes(),
             },
-            "parameters": trainer.model.count_params(),
+            "parameters": self.trainer.model.count_params(),
             "versions": versions(),
             "python": platform.python_version(),
             "machine": platform.platform(),
@@ -195,6 +195,8 @@ def compare(optimizers=None, *, progress=None, **arguments):
     Its learning rate is given, or chosen from a common set of rates by short trials on a seed that the
     comparison itself does not use. Seconds are those of the train step alone: it is traced before the first
     run, and measuring happens outside the clock.
+
+    Keras' global seed is set anew.
 
     With `output` every finished run is kept there, and the same call goes on where an interrupted one was.
 
@@ -250,7 +252,9 @@ def _named_rates(specs, learning_rates):
     given = {}
     for name, rate in learning_rates.items():
         label = parse_optimizer(name).label
-        require(label in labels, "compare", "learning_rates", name, f"one of the optimizers {', '.join(labels)}")
+        require(
+            label in labels, "compare", "learning_rates", name, f"one of the optimizers {', '.join(labels)}"
+        )
         require_positive("compare", learning_rate=rate)
         given[label] = Rate(float(rate), "given")
     return given
@@ -263,5 +267,5 @@ def _check_batch(settings, images):
 
 
 def _summary(spec, rate, runs):
-    accuracies = [run.last.validation_accuracy for run in runs]
-    return f"{spec.label}: ε={rate.value:g} ({rate.source}), validation accuracy {100 * sum(accuracies) / len(runs):.1f} %"
+    accuracy = sum(run.last.validation_accuracy for run in runs) / len(runs)
+    return f"{spec.label}: ε={rate.value:g} ({rate.source}), validation accuracy {100 * accuracy:.1f} %"

@@ -8,6 +8,7 @@ import os
 import socket
 import urllib.parse
 import urllib.request
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,9 +36,9 @@ class Images:
     name: str
     version: str
     classes: int
-    train: tuple
-    validation: tuple
-    test: tuple | None
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any]
+    test: tuple[Any, Any] | None
 
     @property
     def shape(self):
@@ -74,14 +75,18 @@ def load_images(name, data_dir=None):
     """
     try:
         builder = _builder(name, data_dir)
-        image, label = _check_features(builder, name)
+        label = _check_features(builder, name)
         _prepare(builder, name)
         _check_size(builder, name)
         parts = {part: _read(builder, split) for part, split in _splits(builder, name).items()}
     except OSError as error:
         raise _error(name, f"a data folder that can be written (--data-dir); {_first_line(error)}") from None
     return Images(
-        name=name, version=str(builder.version), classes=label.num_classes, test=parts.pop("test", None), **parts
+        name=name,
+        version=str(builder.version),
+        classes=label.num_classes,
+        test=parts.pop("test", None),
+        **parts,
     )
 
 
@@ -102,12 +107,13 @@ def _builder(name, data_dir):
 def _check_features(builder, name):
     features, keys = builder.info.features, builder.info.supervised_keys
     expected = "images of one shape with a class label, as the pair (image, label)"
-    require(keys is not None and len(keys) == 2, "compare", "data", name, expected)
-    image, label = (features[key] if key in features else None for key in keys)
+    pair = keys is not None and len(keys) == 2 and all(key in features for key in keys)
+    require(pair, "compare", "data", name, expected)
+    image, label = (features[key] for key in keys)
     fits = isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)
     require(fits and None not in image.shape, "compare", "data", name, expected)
     require(np.dtype(image.np_dtype) == np.uint8, "compare", "data", name, "images of 8 bits per channel")
-    return image, label
+    return label
 
 
 def _check_size(builder, name):
@@ -141,7 +147,9 @@ def _check_reachable(builder, name):
         socket.getaddrinfo(host, None)
     except OSError:
         where = os.fspath(builder.data_dir)
-        raise _error(name, f"prepared data in {where} (--data-dir) or a network; {host} is out of reach") from None
+        raise _error(
+            name, f"prepared data in {where} (--data-dir) or a network; {host} is out of reach"
+        ) from None
 
 
 def _splits(builder, name):

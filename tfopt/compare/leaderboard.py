@@ -89,7 +89,9 @@ def leaderboard(specs, rates, runs, target_accuracy=None, target_loss=None):
         List of `Row`, best first.
     """
     rows = [_row(spec, rates[spec.label], runs[spec.label], target_accuracy, target_loss) for spec in specs]
-    return sorted(rows, key=lambda row: (-row.final_accuracy.mean, row.train_loss.mean if row.train_loss else math.inf))
+    return sorted(
+        rows, key=lambda row: (-row.final_accuracy.mean, row.train_loss.mean if row.train_loss else math.inf)
+    )
 
 
 def _row(spec, rate, runs, target_accuracy, target_loss):

@@ -56,7 +56,10 @@ def _overviews(comparison):
 
 
 def _ends(comparison, quantity):
-    text = {ACCURACY: lambda row: wording.percent(row.final_accuracy), LOSS: lambda row: wording.loss(row.train_loss)}
+    text = {
+        ACCURACY: lambda row: wording.percent(row.final_accuracy),
+        LOSS: lambda row: wording.loss(row.train_loss),
+    }
     return ", ".join(f"{row.optimizer} {text[quantity](row)}" for row in comparison.rows)
 
 
@@ -84,15 +87,18 @@ def _progress_panel(comparison, row, axis, quantity):
 
 
 def _sensitivity(comparison):
-    tuned = {label: trials for label, trials in comparison.trials.items() if trials}
+    tuned = {row.optimizer: comparison.trials[row.optimizer] for row in comparison.rows}
     return [
         {
             "title": label,
             "caption": f"ε = {comparison.rates[label].value:g}",
-            "svg": _svg(sensitivity_panel(f"rates-{_slug(label)}", label, comparison.trials, comparison.rates[label])),
+            "svg": _svg(
+                sensitivity_panel(f"rates-{_slug(label)}", label, comparison.trials, comparison.rates[label])
+            ),
             "alt": f"{label}: validation accuracy after trials. " + _trial_list(trials),
         }
         for label, trials in tuned.items()
+        if trials
     ]
 
 
@@ -107,14 +113,14 @@ def _trial_list(trials):
 
 def _surfaces(comparison):
     looks = styles(comparison.runs)
+    paths = {(path.optimizer, path.surface): path for path in comparison.trajectories}
     return [
         {
             "surface": surface,
             "formula": surface.height.__doc__,
             "panels": [
-                _surface_panel(surface, trajectory, looks[trajectory.optimizer])
-                for trajectory in comparison.trajectories
-                if trajectory.surface == surface.name
+                _surface_panel(surface, paths[row.optimizer, surface.name], looks[row.optimizer])
+                for row in comparison.rows
             ],
         }
         for surface in SURFACES
@@ -127,10 +133,14 @@ def _surface_panel(surface, trajectory, look):
         "title": label,
         "caption": f"ε = {trajectory.learning_rate:g}; left: {wording.height(end)}",
         "svg": _svg(path_panel(f"{surface.name}-{_slug(label)}", surface, trajectory, look)),
-        "alt": f"{label} on the {surface.title.lower()}: from ({surface.start[0]:g}, {surface.start[1]:g}) to "
-        f"({trajectory.path[-1][0]:.2f}, {trajectory.path[-1][1]:.2f}) in {len(trajectory.path) - 1} evaluations, "
+        "alt": f"{label} on the {surface.title.lower()}: from {_place(trajectory.path[0])} to "
+        f"{_place(trajectory.path[-1])} in {len(trajectory.path) - 1} evaluations, "
         f"{wording.height(end)} above the minimum.",
     }
+
+
+def _place(point):
+    return f"({point[0]:.3g}, {point[1]:.3g})"
 
 
 def _facts(comparison):

@@ -96,7 +96,9 @@ class Run:
         columns = [[math.nan if v is None else v for v in column] for column in values["points"].values()]
         names = list(values["points"])
         points = tuple(Point(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
-        return cls(Task(**values["task"]), points, values["test_accuracy"], values["diverged"], values["report"])
+        return cls(
+            Task(**values["task"]), points, values["test_accuracy"], values["diverged"], values["report"]
+        )
 
 
 def _plain(value):

@@ -81,14 +81,12 @@ class Settings:
         """The budget of one trial of a learning rate."""
         return self.budget.share(self.tuning_share)
 
-    def of_each_run(self):
-        """The settings that shape the single run: stored runs are comparable if these agree."""
-        return {name: getattr(self, name) for name in ("model", "data", "batch_size", "points")}
-
 
 def input_error(argument, value, expected):
     """The error of a wrong argument; `expected` ends the sentence and may be a question."""
-    return ValueError(f"compare({argument}={value!r}): expected {expected}{'' if expected.endswith('?') else '.'}")
+    return ValueError(
+        f"compare({argument}={value!r}): expected {expected}{'' if expected.endswith('?') else '.'}"
+    )
 
 
 def near_names(name, known):

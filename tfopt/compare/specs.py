@@ -79,7 +79,8 @@ def parse_optimizer(text):
     literals, or names again where a wrapper takes an optimizer. Nothing is evaluated.
 
     Args:
-        text: For instance ``"Adam"``, ``"keras:Adam"``, ``"Adam(beta_1=0.8)"``, ``"PolyakAverage(Momentum)"``.
+        text: For instance ``"Adam"``, ``"keras:Adam"``, ``"Adam(beta_1=0.8)"`` or
+            ``"PolyakAverage(Momentum)"``.
 
     Returns:
         An `OptimizerSpec`.
@@ -112,7 +113,7 @@ def _spec(node, text):
     parameters = inspect.signature(cls).parameters
     if len(call.args) > 1 or (call.args and "inner" not in parameters):
         raise _error(text, "options by name, as in Adam(beta_1=0.8)")
-    options = {"inner": _value(argument, text) for argument in call.args}
+    options = {"inner": _value(call.args[0], text)} if call.args else {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in options:
             raise _error(text, "each option once, by name")
@@ -146,7 +147,9 @@ def _is_optimizer(cls):
     if not (inspect.isclass(cls) and issubclass(cls, keras.optimizers.Optimizer)):
         return False
     parameters = inspect.signature(cls).parameters
-    return "inner" in parameters or isinstance(getattr(parameters.get("learning_rate"), "default", None), float)
+    return "inner" in parameters or isinstance(
+        getattr(parameters.get("learning_rate"), "default", None), float
+    )
 
 
 def _value(node, text):

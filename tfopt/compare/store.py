@@ -45,7 +45,9 @@ class Store:
         name = _name(key)
         self._pieces[name] = values
         if self._folder is not None:
-            write_whole(self._folder / name, json.dumps({"settings": self.settings, "key": key, "values": values}))
+            write_whole(
+                self._folder / name, json.dumps({"settings": self.settings, "key": key, "values": values})
+            )
 
     def _load(self, path, directory):
         try:

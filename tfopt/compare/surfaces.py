@@ -65,7 +65,13 @@ VALLEY = Surface(
     "valley", "Long valley", valley_height, (-8.0, 2.0), ((0.0, 0.0),), None, (-10.0, 6.0, -3.2, 3.2)
 )
 SADDLE = Surface(
-    "saddle", "Saddle", saddle_height, (-1.0, 1e-6), ((0.0, 1.0), (0.0, -1.0)), (0.0, 0.0), (-1.3, 1.0, -0.6, 1.5)
+    "saddle",
+    "Saddle",
+    saddle_height,
+    (-1.0, 1e-6),
+    ((0.0, 1.0), (0.0, -1.0)),
+    (0.0, 0.0),
+    (-1.3, 1.0, -0.6, 1.5),
 )
 SURFACES = (VALLEY, SADDLE)
 
@@ -121,7 +127,9 @@ class Walker:
         Returns:
             `Trajectory`.
         """
-        rate = min(rates, key=lambda rate: slowness(surface, self._gradient_points(surface, rate, evaluations)))
+        rate = min(
+            rates, key=lambda rate: slowness(surface, self._gradient_points(surface, rate, evaluations))
+        )
         return self.walk(surface, rate, evaluations)
 
     def walk(self, surface, rate, evaluations=EVALUATIONS):
@@ -142,7 +150,9 @@ class Walker:
             path = [surface.start, *(self._step_and_show(surface) for _ in range(evaluations))]
         path = list(itertools.takewhile(lambda point: np.all(np.isfinite(point)), path))
         path = [(float(x), float(y)) for x, y in path]
-        return Trajectory(self.spec.label, surface.name, rate, tuple(path), tuple(surface.heights(path).tolist()))
+        return Trajectory(
+            self.spec.label, surface.name, rate, tuple(path), tuple(surface.heights(path).tolist())
+        )
 
     def _restart(self, surface, rate):
         self.position.assign(surface.start)

@@ -1,10 +1,10 @@
 """The leaderboard on the terminal."""
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from tfopt.compare import wording
-
 
 # A terminal is narrow.
 LEFT_TO_THE_PAGE = ("Best", "Seconds")
@@ -26,10 +26,12 @@ def leaderboard_table(comparison):
         title=f"{settings.model} on {settings.data}, {settings.budget}, {settings.seeds} seeds",
         caption=_caption(comparison, target),
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
     )
     table.add_column("#", justify="right")
     for heading, _ in columns:
-        table.add_column(heading, justify="left" if heading == "Optimizer" else "right", no_wrap=heading == "Optimizer")
+        heading = heading.replace(" ", "\n")
+        table.add_column(heading, justify="left" if heading == "Optimizer" else "right", no_wrap=True)
     for place, row in enumerate(comparison.rows, 1):
         cells = [text(row) for _, text in columns]
         cells[0] += "*" if row.note else ""

@@ -66,7 +66,9 @@ class Trainer:
             return
         optimizer = spec.build(rate)
         self.model.compile(optimizer, self._loss, steps_per_execution=steps, jit_compile=False)
-        self.model.fit(self._batches(0), steps_per_epoch=1, verbose=0, shuffle=False, callbacks=self._callbacks(spec))
+        self.model.fit(
+            self._batches(0), steps_per_epoch=1, verbose=0, shuffle=False, callbacks=self._callbacks(spec)
+        )
         self._prepared = (spec.label, steps)
 
     def _steps(self, budget):
@@ -87,7 +89,8 @@ class Trainer:
         )
 
     def _batches(self, seed):
-        return endless_batches(*self.images.train, self.settings.batch_size, seed)
+        images, labels = self.images.train
+        return endless_batches(images, labels, self.settings.batch_size, seed)
 
     def _callbacks(self, spec):
         return [EvaluationWeights()] if spec.is_tfopt else []
@@ -95,7 +98,9 @@ class Trainer:
     def _restart(self, spec, task):
         for variable, value in zip(self._state(self.model), self._initial[task.seed], strict=True):
             variable.assign(value)
-        restart_optimizer(self.model.optimizer, spec.build(task.learning_rate), self.model.trainable_variables)
+        restart_optimizer(
+            self.model.optimizer, spec.build(task.learning_rate), self.model.trainable_variables
+        )
 
     def _new_model(self, seed):
         return build_model(self.settings.model, self.images.shape, self.images.classes, seed)

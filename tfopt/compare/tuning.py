@@ -11,7 +11,7 @@ class Rate:
     Attributes:
         value: ε.
         source: "tuned", "given" or "default".
-        at_edge: Whether it is the smallest or largest of the rates tried, so that a better one may lie beyond.
+        at_edge: Whether it is the smallest or largest of those tried, so that a better one may lie beyond.
     """
 
     value: float

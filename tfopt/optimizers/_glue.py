@@ -208,16 +208,12 @@ class MachineOptimizer(keras.optimizers.Optimizer):
     @property
     def skipped_steps(self):
         """Number of updates left out because a gradient was not finite."""
-        return int(self.state_value("skipped", 0))
+        return int(self.state_value("skipped"))
 
-    def state_value(self, name, default):
-        """The value of a scalar of the machine's state, or `default` before there is state."""
+    def state_value(self, name):
+        """The value of a scalar of the state; 0 before there is state."""
         part = self._parts.value.get(name)
-        return default if part is None else part.numpy()
-
-    def report(self):
-        """One sentence for the log at the end of `fit`; empty where there is nothing to say."""
-        return ""
+        return 0 if part is None else part.numpy()
 
     @property
     def _checks_finite(self):
@@ -342,8 +338,9 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list):
         """Leave the weights a user should see in the model; Keras calls this at the end of `fit`."""
-        if self.report():
-            log.info(self.report())
+        message = self.machine.report(self.state_value)
+        if message:
+            log.info(message)
         self.to_evaluation_weights()
         if self.use_ema and self.built:
             for average, variable in zip(

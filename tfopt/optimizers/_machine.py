@@ -68,6 +68,10 @@ class Machine:
         """Where the next gradient is wanted; `context` is the coming update's."""
         return iterate
 
+    def report(self, value):
+        """One sentence on the run, for the log; ``value(name)`` is a scalar of the state, 0 at first."""
+        return ""
+
     def expose(self, point, state, context):
         """The weights a user should see, and a state from which `resume` finds the way back."""
         return self.iterate(point, state, context), state
@@ -84,7 +88,9 @@ def scalars_by_weight(scalars, context, weights):
     for factor in dict.fromkeys(context.multipliers):
         values = scalars(context.t, context.learning_rate * factor)
         for dtype in dict.fromkeys(p.dtype for p in weights):
-            cast = {name: tf.cast(value, dtype) for name, value in values.items()}
+            # By way of float64: tf.cast would take a Python number through float32.
+            wide = {name: tf.convert_to_tensor(value, tf.float64) for name, value in values.items()}
+            cast = {name: tf.cast(value, dtype) for name, value in wide.items()}
             made[factor, dtype] = types.SimpleNamespace(**cast)
     return [made[key] for key in keys]
 

@@ -2,14 +2,19 @@
 
 import tensorflow as tf
 
-from tfopt.optimizers._rule import bias_correction
+from tfopt.optimizers._rule import bias_correction, blend_for
 
 EPSILON_MODES = ("outside", "inside", "hat")
 
 
-def moments(g, m, v, s):
-    """s ← ρ₁s + (1−ρ₁)g and r ← ρ₂r + (1−ρ₂)g², written with 1−ρ so that ρ near 1 loses nothing."""
-    return m + (g - m) * s.one_minus_beta_1, v + (tf.square(g) - v) * s.one_minus_beta_2
+def moments_for(beta_1, beta_2):
+    """``moments(g, m, v, s)``: s ← ρ₁s + (1−ρ₁)g and r ← ρ₂r + (1−ρ₂)g²."""
+    first, second = blend_for(beta_1), blend_for(beta_2)
+
+    def moments(g, m, v, s):
+        return first(m, g, s.one_minus_beta_1), second(v, tf.square(g), s.one_minus_beta_2)
+
+    return moments
 
 
 def scalars(t, learning_rate, beta_1, beta_2, epsilon, epsilon_mode):

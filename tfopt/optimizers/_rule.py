@@ -47,6 +47,20 @@ def bias_correction(beta, t):
     return -tf.math.expm1(t * math.log(beta))
 
 
+def blend_for(rho):
+    """The running mean ``blend(old, new, weight)``, weight = 1 − ρ, in the form that is exact for this ρ."""
+    return _blend_slowly if rho >= 0.5 else _blend_fast
+
+
+def _blend_slowly(old, new, weight):
+    return old + (new - old) * weight
+
+
+def _blend_fast(old, new, weight):
+    # An old value far above the new one would swallow it in `_blend_slowly`.
+    return new + (old - new) * (1.0 - weight)
+
+
 def value_at(value, t):
     """A hyper-parameter at update `t` (from 1): the number itself, or its schedule's value."""
     if callable(value):

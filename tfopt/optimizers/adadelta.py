@@ -8,17 +8,17 @@ import tensorflow as tf
 from tfopt._check import is_number, require, require_fraction, require_positive
 from tfopt.optimizers._glue import MachineOptimizer
 from tfopt.optimizers._machine import RuleMachine
-from tfopt.optimizers._rule import Rule
+from tfopt.optimizers._rule import Rule, blend_for
 
 RHO = 0.95
 
 
-def update(g, p, slots, s):
+def update(g, p, slots, s, blend):
     """r ← ρr + (1−ρ)g²; Δ = −√((d+δ)/(r+δ)) g; d ← ρd + (1−ρ)Δ²; θ ← θ + εΔ."""
     r, d = slots
-    r = r + (tf.square(g) - r) * s.one_minus_rho
+    r = blend(r, tf.square(g), s.one_minus_rho)
     delta = g * tf.sqrt((d + s.epsilon) / (r + s.epsilon))
-    d = d + (tf.square(delta) - d) * s.one_minus_rho
+    d = blend(d, tf.square(delta), s.one_minus_rho)
     return p - s.rate * delta, (r, d)
 
 
@@ -82,7 +82,7 @@ class AdaDelta(MachineOptimizer):
         rho = rho if window is None else 1.0 - 1.0 / window
         rule = Rule(
             name="adadelta",
-            update=update,
+            update=functools.partial(update, blend=blend_for(rho)),
             scalars=functools.partial(scalars, rho=rho, epsilon=epsilon),
             slots=("square", "squared_step"),
         )

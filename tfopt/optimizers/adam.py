@@ -9,18 +9,18 @@ from tfopt._check import require_choice, require_fraction, require_positive
 from tfopt.optimizers import _moments
 from tfopt.optimizers._glue import MachineOptimizer
 from tfopt.optimizers._machine import RuleMachine
-from tfopt.optimizers._moments import EPSILON_MODES, moments
+from tfopt.optimizers._moments import EPSILON_MODES, moments_for
 from tfopt.optimizers._rule import Rule
 from tfopt.optimizers.amsgrad import reddi_rule
 
 
-def outside(g, p, slots, s):
+def outside(g, p, slots, s, moments):
     """θ ← θ − ε ŝ / (√r̂ + δ); δ and ε come with the bias corrections multiplied in."""
     m, v = moments(g, slots[0], slots[1], s)
     return p - s.rate * m / (tf.sqrt(v) + s.epsilon), (m, v)
 
 
-def inside(g, p, slots, s):
+def inside(g, p, slots, s, moments):
     """θ ← θ − ε ŝ / √(r̂ + δ)."""
     m, v = moments(g, slots[0], slots[1], s)
     return p - s.rate * m / tf.sqrt(v + s.epsilon), (m, v)
@@ -28,9 +28,10 @@ def inside(g, p, slots, s):
 
 def rule(beta_1, beta_2, epsilon, epsilon_mode):
     """The pure rule for one setting of the hyper-parameters."""
+    update = inside if epsilon_mode == "inside" else outside
     return Rule(
         name="adam_inside" if epsilon_mode == "inside" else "adam",
-        update=inside if epsilon_mode == "inside" else outside,
+        update=functools.partial(update, moments=moments_for(beta_1, beta_2)),
         scalars=functools.partial(
             _moments.scalars, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, epsilon_mode=epsilon_mode
         ),

@@ -9,7 +9,7 @@ from tfopt._check import is_number, require, require_fraction, require_integer, 
 from tfopt.optimizers import _moments
 from tfopt.optimizers._glue import MachineOptimizer
 from tfopt.optimizers._machine import Machine, Slot, scalars_by_weight
-from tfopt.optimizers._moments import moments
+from tfopt.optimizers._moments import moments_for
 from tfopt.optimizers._rule import bias_correction
 
 
@@ -24,6 +24,7 @@ class SwitchingMachine(Machine):
     )
 
     def __init__(self, beta_1, beta_2, epsilon, switch_step, sgd_learning_rate, momentum, tolerance):
+        self.moments = moments_for(beta_1, beta_2)
         self.beta_2 = beta_2
         self.switch_step = switch_step
         self.sgd_learning_rate = sgd_learning_rate
@@ -47,13 +48,25 @@ class SwitchingMachine(Machine):
             return tf.constant(self.sgd_learning_rate, tf.float64)
         return state["mean_rate"] / bias_correction(self.beta_2, t)
 
+    def switched_rate(self, value):
+        """Λ as a number, from ``value(name)`` of the state's scalars."""
+        mean = {"mean_rate": tf.constant(value("mean_rate"), tf.float64)}
+        return float(self.rate(mean, tf.constant(value("switched_at"), tf.float64)))
+
+    def report(self, value):
+        """When SGD took over, and at which ε."""
+        if not value("switched_at"):
+            return "AdamThenSGD: Adam to the end, no switch to SGD."
+        step, rate = int(value("switched_at")), self.switched_rate(value)
+        return f"AdamThenSGD: switched to SGD after update {step}, learning rate {rate:.6g}."
+
     def _adam(self, gradients, iterate, state, context):
         scalars = scalars_by_weight(self.adam_scalars, context, iterate)
         moved, first, second, steps = [], [], [], []
         for g, p, m, v, s in zip(
             gradients, iterate, state["momentum"], state["velocity"], scalars, strict=True
         ):
-            m, v = moments(g, m, v, s)
+            m, v = self.moments(g, m, v, s)
             steps.append(-s.rate * m / (tf.sqrt(v) + s.epsilon))
             moved.append(p + steps[-1])
             first.append(m)
@@ -156,8 +169,10 @@ class AdamThenSGD(MachineOptimizer):
         tolerance=1e-9,
         **options,
     ):
-        require_fraction("AdamThenSGD", beta_1=beta_1, beta_2=beta_2, momentum=momentum or 0.0)
+        require_fraction("AdamThenSGD", beta_1=beta_1, beta_2=beta_2)
         require_positive("AdamThenSGD", epsilon=epsilon, tolerance=tolerance)
+        if momentum is not None:
+            require_fraction("AdamThenSGD", momentum=momentum)
         if sgd_learning_rate is not None:
             require_positive("AdamThenSGD", sgd_learning_rate=sgd_learning_rate)
         _check_switch(switch_at, total_steps)
@@ -181,22 +196,12 @@ class AdamThenSGD(MachineOptimizer):
     @property
     def switched_at(self):
         """Number of updates by Adam before SGD took over, or None while Adam runs."""
-        return int(self.state_value("switched_at", 0.0)) or None
+        return int(self.state_value("switched_at")) or None
 
     @property
     def current_sgd_learning_rate(self):
         """Λ: SGD's ε, fixed at the switch; None while Adam runs."""
-        if self.switched_at is None:
-            return None
-        mean = {"mean_rate": tf.constant(self.state_value("mean_rate", 0.0), tf.float64)}
-        return float(self.machine.rate(mean, tf.constant(self.switched_at, tf.float64)))
-
-    def report(self):
-        """One sentence on the switch, for the log at the end of `fit`."""
-        if self.switched_at is None:
-            return "AdamThenSGD: Adam to the end, no switch to SGD."
-        rate = self.current_sgd_learning_rate
-        return f"AdamThenSGD: switched to SGD after update {self.switched_at}, learning rate {rate:.6g}."
+        return self.switched_at and self.machine.switched_rate(self.state_value)
 
 
 def _check_switch(switch_at, total_steps):

@@ -9,13 +9,13 @@ from tfopt._check import require_choice, require_fraction, require_positive
 from tfopt.optimizers import _moments
 from tfopt.optimizers._glue import MachineOptimizer
 from tfopt.optimizers._machine import RuleMachine
-from tfopt.optimizers._moments import moments
-from tfopt.optimizers._rule import Rule, bias_correction
+from tfopt.optimizers._moments import moments_for
+from tfopt.optimizers._rule import Rule, bias_correction, blend_for
 
 VARIANTS = ("reddi", "recursive")
 
 
-def reddi(g, p, slots, s):
+def reddi(g, p, slots, s, moments):
     """r̂ ← max(r̂, r/(1−ρ₂ᵗ))."""
     m, v, largest = slots
     m, v = moments(g, m, v, s)
@@ -23,7 +23,7 @@ def reddi(g, p, slots, s):
     return p - s.rate * m / (tf.sqrt(largest) + s.epsilon), (m, v, largest)
 
 
-def reddi_inside(g, p, slots, s):
+def reddi_inside(g, p, slots, s, moments):
     """As `reddi`, with δ under the root."""
     m, v, largest = slots
     m, v = moments(g, m, v, s)
@@ -31,10 +31,10 @@ def reddi_inside(g, p, slots, s):
     return p - s.rate * m / tf.sqrt(largest + s.epsilon), (m, v, largest)
 
 
-def recursive(g, p, slots, s):
+def recursive(g, p, slots, s, blend):
     """r̂ ← max(r̂ + w(g² − r̂), r̂), w the weight that bias correction gives the newest square."""
     m, largest = slots
-    m = m + (g - m) * s.one_minus_beta_1
+    m = blend(m, g, s.one_minus_beta_1)
     largest = largest + s.newest_weight * tf.nn.relu(tf.square(g) - largest)
     return p - s.rate * m / (tf.sqrt(largest) + s.epsilon), (m, largest)
 
@@ -58,9 +58,10 @@ def scalars(t, learning_rate, beta_1, beta_2, epsilon, epsilon_mode="outside"):
 def reddi_rule(beta_1, beta_2, epsilon, epsilon_mode):
     """The rule of the paper for one setting of the hyper-parameters."""
     inside = epsilon_mode == "inside"
+    update = reddi_inside if inside else reddi
     return Rule(
         name="amsgrad_inside" if inside else "amsgrad",
-        update=reddi_inside if inside else reddi,
+        update=functools.partial(update, moments=moments_for(beta_1, beta_2)),
         scalars=functools.partial(
             scalars, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, epsilon_mode=epsilon_mode
         ),
@@ -72,7 +73,7 @@ def recursive_rule(beta_1, beta_2, epsilon):
     """The chapter's rule for one setting of the hyper-parameters."""
     return Rule(
         name="amsgrad_recursive",
-        update=recursive,
+        update=functools.partial(recursive, blend=blend_for(beta_1)),
         scalars=functools.partial(scalars, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon),
         slots=("momentum", "largest_velocity"),
     )

@@ -38,6 +38,10 @@ class AveragingMachine(Machine):
         moved = [a + (p - a) * tf.cast(rate, p.dtype) for a, p in rows]
         return self.inner.settle(iterate, state, context) | {"polyak_average": moved}
 
+    def report(self, value):
+        """The inner machine's sentence."""
+        return self.inner.report(value)
+
     def newest_weight(self, t):
         """What the newest iterate counts for: 1 up to the first one averaged, then 1/n or 1 − decay."""
         averaged = tf.maximum(t - self.start_step, 1.0)

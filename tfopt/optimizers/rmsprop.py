@@ -8,35 +8,35 @@ import tensorflow as tf
 from tfopt._check import require, require_choice, require_fraction, require_positive
 from tfopt.optimizers._glue import MachineOptimizer
 from tfopt.optimizers._machine import RuleMachine
-from tfopt.optimizers._rule import Rule, require_momentum, value_at
+from tfopt.optimizers._rule import Rule, blend_for, require_momentum, value_at
 
 
-def plain(g, p, slots, s):
+def plain(g, p, slots, s, blend):
     """r ← ρr + (1−ρ)g²; θ ← θ − εg/(δ + √r)."""
     (r,) = slots
-    r = r + (tf.square(g) - r) * s.one_minus_rho
+    r = blend(r, tf.square(g), s.one_minus_rho)
     return p - s.rate * g / (tf.sqrt(r) + s.epsilon), (r,)
 
 
-def centered(g, p, slots, s):
+def centered(g, p, slots, s, blend):
     """As `plain`, with the variance r − m² in place of the mean square."""
     r, m = slots
-    r, m, root = _deviation(g, r, m, s)
+    r, m, root = _deviation(g, r, m, s, blend)
     return p - s.rate * g / (root + s.epsilon), (r, m)
 
 
-def with_momentum(g, p, slots, s):
+def with_momentum(g, p, slots, s, blend):
     """v ← αv − εg/(δ + √r); θ ← θ + v."""
     r, v = slots
-    r = r + (tf.square(g) - r) * s.one_minus_rho
+    r = blend(r, tf.square(g), s.one_minus_rho)
     v = s.momentum * v - s.rate * g / (tf.sqrt(r) + s.epsilon)
     return p + v, (r, v)
 
 
-def centered_with_momentum(g, p, slots, s):
+def centered_with_momentum(g, p, slots, s, blend):
     """As `with_momentum`, with the variance r − m² in place of the mean square."""
     r, v, m = slots
-    r, m, root = _deviation(g, r, m, s)
+    r, m, root = _deviation(g, r, m, s, blend)
     v = s.momentum * v - s.rate * g / (root + s.epsilon)
     return p + v, (r, v, m)
 
@@ -58,16 +58,16 @@ def rule(rho, epsilon, momentum, nesterov, centered):
     name, update, slots = _FORMS[centered, moving]
     return Rule(
         name=f"{name}_nesterov" if nesterov else name,
-        update=update,
+        update=functools.partial(update, blend=blend_for(rho)),
         scalars=functools.partial(scalars, rho=rho, epsilon=epsilon, momentum=momentum),
         slots=slots,
         lookahead=lookahead if nesterov else None,
     )
 
 
-def _deviation(g, r, m, s):
-    r = r + (tf.square(g) - r) * s.one_minus_rho
-    m = m + (g - m) * s.one_minus_rho
+def _deviation(g, r, m, s, blend):
+    r = blend(r, tf.square(g), s.one_minus_rho)
+    m = blend(m, g, s.one_minus_rho)
     # r − m² is a variance, but may round to just below 0.
     return r, m, tf.sqrt(tf.nn.relu(r - tf.square(m)))
 

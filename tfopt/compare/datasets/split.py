@@ -28,7 +28,7 @@ def stratified_split(labels, *, validation=0.1, test=0.1, seed=SEED):
     """
     labels = np.asarray(labels)
     random = np.random.default_rng(seed)
-    parts = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list] = {"train": [], "validation": [], "test": []}
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         first, second = int(validation * len(members)), int(test * len(members))

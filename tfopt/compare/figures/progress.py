@@ -20,7 +20,6 @@ class Quantity:
     less_is_better: bool
 
 
-ACCURACY_TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 SMALLEST_ERROR = 1e-4
 
 LOSS = Quantity("train_loss", "Training loss", True)
@@ -35,7 +34,7 @@ def all_curves(runs, axis, quantity):
 
 
 def overview(name, runs, axis, quantity):
-    """Medians of all optimizers in one figure, named beside it from best to worst.
+    """Medians of all optimizers in one figure, named below it from best to worst, column by column.
 
     Args:
         name: Unique name of the figure.
@@ -65,9 +64,9 @@ def overview(name, runs, axis, quantity):
             )
         _scales(axes, curves, axis, quantity)
         axes.set_ylabel(quantity.title)
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=3.2, labelspacing=0.55)
+        axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)
 
-    return draw(name, (6.2, 3.9), plot)
+    return draw(name, (5.2, 4.6), plot)
 
 
 def _end(curve):
@@ -125,8 +124,15 @@ def _accuracy_scale(axes, values):
     """Logarithmic in the error, so that 98 % and 99 % are as far apart as 80 % and 90 %."""
     axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
     axes.set_ylim(max(0.0, np.quantile(values, 0.02) - 0.05), 1.0 - 0.8 * (1.0 - values.max()))
-    axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
+    axes.yaxis.set_major_locator(FixedLocator(_round_accuracies(*axes.get_ylim())))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def _round_accuracies(low, high, most=6):
+    """Accuracies whose error has one digit, so many of them as an axis can carry."""
+    errors = [digit / 10**power for power in (1, 2, 3) for digit in range(9, 0, -1)]
+    inside = [round(1 - error, 4) for error in errors if low <= 1 - error <= high]
+    return inside[:: max(1, -(-len(inside) // most))]
 
 
 def _from_accuracy(accuracy):
