@@ -492,7 +492,7 @@ def test_multipliers_scale_the_learning_rate_by_path():
     assert [float(w) for w in weights] == [0.75, 1.0, 0.0]
 
 
-# Where ε enters once: not as the unit of κ (DeltaBarDelta), of SGD's own rate (AdamThenSGD), or of a schedule.
+# Where ε enters once: not as the unit of κ (DeltaBarDelta), nor beside an ε of SGD (AdamThenSGD).
 RATES = {"AdaDelta": 1.0} | dict.fromkeys(
     ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AMSGrad", "NAdam"), 0.01
 )

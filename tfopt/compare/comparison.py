@@ -217,7 +217,10 @@ def compare(optimizers=None, *, progress=None, **arguments):
         ValueError: If an argument is out of range, a name unknown, or the stored runs do not fit.
 
     Example:
-        >>> found = compare(["SGD"], data="digits", learning_rates=0.1, evaluations=20, seeds=1)
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> budget = dict(evaluations=20, seeds=1)
+        >>> found = compare(["SGD"], data="digits", learning_rates=0.1, data_dir=folder, **budget)
         >>> found.rows[0].optimizer, found.runs["SGD"][0].last.evaluations
         ('SGD', 20)
     """

@@ -69,7 +69,8 @@ def load_images(name, data_dir=None):
             memory, cannot be written or cannot be downloaded.
 
     Example:
-        >>> images = load_images("digits")
+        >>> import tempfile
+        >>> images = load_images("digits", data_dir=tempfile.mkdtemp())
         >>> images.shape, images.classes, images.sizes()
         ((8, 8, 1), 10, {'train': 1445, 'validation': 176, 'test': 176})
     """

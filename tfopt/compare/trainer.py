@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfopt.callbacks import EvaluationWeights
 from tfopt.compare.batches import endless_batches, scaled
+from tfopt.compare.listening import listening
 from tfopt.compare.models import build_model
 from tfopt.compare.recorder import Recorder
 from tfopt.compare.restart import restart_optimizer
@@ -34,7 +35,7 @@ class Trainer:
         self.images = images
         # All seeds at once, since setting a seed empties TensorFlow's caches and slows the next step.
         models = [self._new_model(seed) for seed in range(settings.seeds + 1)]
-        self._initial = [[np.array(variable) for variable in self._state(model)] for model in models]
+        self._initial = [[variable.numpy() for variable in self._state(model)] for model in models]
         self.model = models[0]
         self._prepared = None
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -56,8 +57,10 @@ class Trainer:
         self._prepare(spec, task.learning_rate, budget)
         self._restart(spec, task)
         recorder = Recorder(budget, self.settings.points, self._measure, progress)
-        self._fit(spec, task.seed, budget, recorder)
-        return Run(task, tuple(recorder.points), self._test_accuracy(), recorder.diverged, self._report())
+        with listening("tfopt") as said:
+            self._fit(spec, task.seed, budget, recorder)
+        report = "; ".join(sentence.removeprefix(f"{spec.cls.__name__}: ").rstrip(".") for sentence in said)
+        return Run(task, tuple(recorder.points), self._test_accuracy(), recorder.diverged, report)
 
     def _prepare(self, spec, rate, budget):
         """Compile and trace for this optimizer and length of execution, unless that is what was done last."""
@@ -109,10 +112,6 @@ class Trainer:
         """Weights and seeds; not the metrics, which Keras resets itself."""
         metrics = {id(variable) for variable in model.metrics_variables}
         return [variable for variable in model.variables if id(variable) not in metrics]
-
-    def _report(self):
-        report = getattr(self.model.optimizer, "report", lambda: None)() or ""
-        return report.removeprefix(f"{type(self.model.optimizer).__name__}: ").rstrip(".")
 
     def _measure(self):
         train_loss, _ = self._measure_part(*self._train_sample)

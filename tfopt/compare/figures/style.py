@@ -42,6 +42,7 @@ RC = {
     "svg.hashsalt": "tfopt",
     "text.color": INK,
     "xtick.color": INK,
+    "xtick.major.pad": 5,
     "xtick.major.size": 0,
     "xtick.minor.size": 0,
     "ytick.color": INK,
