@@ -104,9 +104,10 @@ def test_an_interrupt_says_how_to_go_on(data_dir, tmp_path, capsys, monkeypatch)
 def test_a_real_interrupt_leaves_a_state_that_resumes(data_dir, tmp_path):
     arguments = [*QUICK, "--evaluations", "4000", "--data-dir", data_dir, "--output", str(tmp_path / "out")]
     command = [sys.executable, "-m", "tfopt", "compare", *arguments]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    )
+    # A shell that runs in the background ignores SIGINT, and its children inherit that.
+    listens = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment(), preexec_fn=listens, **pipes)
     while not list((tmp_path / "out" / "runs").glob("*.json")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

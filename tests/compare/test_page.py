@@ -97,6 +97,17 @@ def test_colours_are_the_pages_own(page):
     assert not fixed
 
 
+def test_runs_without_a_common_second_still_make_a_page(finished):
+    comparison, _ = finished
+    late = {label: [shifted(runs[0], 0.0), shifted(runs[1], 1e3)] for label, runs in comparison.runs.items()}
+    assert "nothing that all seeds share" in render_page(dataclasses.replace(comparison, runs=late))
+
+
+def shifted(run, seconds):
+    points = tuple(dataclasses.replace(point, seconds=point.seconds + seconds) for point in run.points)
+    return dataclasses.replace(run, points=points)
+
+
 def test_names_are_escaped(finished):
     comparison, _ = finished
     facts = comparison.facts | {"machine": "<b>&"}

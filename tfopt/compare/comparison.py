@@ -34,6 +34,16 @@ class Comparison:
         trajectories: List of `Trajectory`, every optimizer on both surfaces.
         rows: The leaderboard, a list of `Row`, best first.
         facts: Dictionary of what the comparison ran on: data, model, versions, machine.
+
+    Example:
+        >>> import tempfile, tfopt.compare
+        >>> folder = tempfile.mkdtemp()
+        >>> arguments = dict(data="digits", learning_rates=0.1, evaluations=5, seeds=1, data_dir=folder)
+        >>> found = tfopt.compare.compare(["SGD"], **arguments)
+        >>> found.save(folder).name
+        'index.html'
+        >>> found.rates["SGD"].source, [path.surface for path in found.trajectories]
+        ('given', ['valley', 'saddle'])
     """
 
     settings: Settings

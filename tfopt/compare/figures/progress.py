@@ -64,7 +64,8 @@ def overview(name, runs, axis, quantity):
             )
         _scales(axes, curves, axis, quantity)
         axes.set_ylabel(quantity.title)
-        axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)
+        if order:
+            axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)
 
     return draw(name, (5.2, 4.6), plot)
 
@@ -107,7 +108,9 @@ def _scales(axes, curves, axis, quantity):
     axes.xaxis.set_major_locator(MaxNLocator(4))
     values = np.concatenate([np.zeros(0), *(curve.median for curve in curves.values())])
     values = values[np.isfinite(values) & (values > 0)]
-    if len(values):
+    if not len(values):
+        axes.text(0.5, 0.5, "nothing that all seeds share", transform=axes.transAxes, ha="center")
+    else:
         SCALES[quantity.name](axes, values)
 
 
