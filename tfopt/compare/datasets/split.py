@@ -30,7 +30,7 @@ def stratified_split(labels, *, validation=0.1, test=0.1, seed=SEED):
     random = np.random.default_rng(seed)
     parts: dict[str, list] = {"train": [], "validation": [], "test": []}
     for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels >= label))
+        members = random.permutation(np.flatnonzero(labels == label))
         first, second = int(validation * len(members)), int(test * len(members))
         pieces = np.split(members, [first, first + second])
         for name, piece in zip(("validation", "test", "train"), pieces, strict=True):
