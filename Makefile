@@ -7,7 +7,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 EMPTY := build/empty
 # Folders too, so that a removed file counts as a change.
-SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE $(shell find tfopt -not -path '*/__pycache__*')
+SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE $(shell find tfopt custom_ops -not -path '*/__pycache__*')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -21,7 +21,7 @@ SUITE = --pyargs tfopt "$(CURDIR)/tests"
 
 # pip must not run twice in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test test-all lint format bazel clean distclean
+.PHONY: help demo test test-all bench lint format bazel clean distclean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: lint .venv/.tfopt  ## Lint, build and install the wheel, test it from an e
 
 test-all: lint .venv/.tfopt  ## The same with the slow tests.
 	$(PYTEST) $(SUITE)
+
+bench: .venv/.tfopt  ## Measure update steps beside Keras'; the tables go to benchmarks/README.md.
+	$(BIN)/python benchmarks $(BENCH_ARGS)
 
 lint: .venv/.dev  ## Style, docstrings, types.
 	$(BIN)/ruff check .
@@ -68,7 +71,7 @@ distclean: clean  ## Remove the environment and the demo's results as well.
 
 # setuptools keeps removed modules in build/ and would pack them again.
 .venv/.tfopt: $(SOURCES) .venv/.demo
-	rm -rf build dist *.egg-info
+	rm -rf build/lib build/bdist.* dist *.egg-info
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl
 	touch $@

@@ -1,9 +1,15 @@
 """Packaging: every version number and range comes from tfopt/version.py, read without importing tfopt."""
 
+import importlib.util
+import os
 import pathlib
 import runpy
+import shutil
+import sys
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOST = runpy.run_path(str(HERE / "tfopt" / "version.py"))
@@ -13,6 +19,34 @@ def in_range(distribution, bounds):
     """Requirement for `distribution` within the half-open range `bounds`."""
     first, past_the_last = bounds
     return f"{distribution}>={first},<{past_the_last}"
+
+
+class BuildOps(build_ext):
+    """Compiles the fused kernels; where that fails the wheel holds Python alone, which works without them."""
+
+    def run(self):
+        """Build into the wheel, or beside the sources for a build in place."""
+        base = HERE if self.inplace else pathlib.Path(self.build_lib)
+        build = runpy.run_path(str(HERE / "custom_ops" / "build.py"))["build"]
+        try:
+            build(base / "tfopt" / "kernels", HERE / "build" / "ops")
+        except Exception as error:
+            print(f"tfopt: no fused kernels, the Python rules will run: {error}", file=sys.stderr)
+
+
+class TagWheel(bdist_wheel):
+    """The libraries depend on the platform and on TensorFlow, not on the Python."""
+
+    def get_tag(self):
+        """Python 3 of any version, on this platform."""
+        tag = super().get_tag()
+        return tag if self.root_is_pure else ("py3", "none", tag[2])
+
+
+def compiles():
+    """Whether there is a compiler, and a TensorFlow to compile for."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    return sys.platform == "linux" and compiler and importlib.util.find_spec("tensorflow")
 
 
 setup(
@@ -25,6 +59,8 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["tfopt", "tfopt.*"]),
     include_package_data=True,
+    ext_modules=[Extension("tfopt.kernels.libtfopt_cpu", sources=[])] if compiles() else [],
+    cmdclass={"build_ext": BuildOps, "bdist_wheel": TagWheel},
     python_requires=">=3.11",
     # TensorFlow is left to the extras: its wheel has several names, and only the user knows which one fits.
     install_requires=[in_range("keras", HOST["KERAS"]), "numpy>=1.26"],

@@ -5,7 +5,10 @@ import os
 import sys
 
 # Subcommand: module with `main(arguments)`, and one line of help. Imported only when asked for.
-COMMANDS = {"compare": ("tfopt.compare.cli", "train one model with many optimizers under equal budgets")}
+COMMANDS = {
+    "compare": ("tfopt.compare.cli", "train one model with many optimizers under equal budgets"),
+    "kernels": ("tfopt.kernels.cli", "tell which updates run as fused kernels here, and why not where not"),
+}
 
 
 def main(arguments=None):

@@ -3,14 +3,20 @@
 import os
 from typing import Protocol
 
+from tfopt.kernels import library
+
 _KERNELS: dict[str, "Kernel"] = {}
 
 
 class Kernel(Protocol):
-    """Computes one rule for all variables of a step, in place."""
+    """Computes one rule for all variables of a step, in place.
+
+    A kernel may have an attribute `fuses`, a set of what it takes over beside the rule: "factors" and
+    "average". Only then it is called with the arguments of that name.
+    """
 
     def supports(self, weights):
-        """Whether it can update these native variables (dtype, device)."""
+        """Whether it can update these native variables (dtype, device) in the graph that is being traced."""
 
     def __call__(self, gradients, weights, slots, scalars, following, keep):
         """Update `weights` and `slots` in place.
@@ -19,10 +25,20 @@ class Kernel(Protocol):
             gradients: Dense tensors in the compute dtype, unscaled and clipped; one per weight.
             weights: Native variables; they hold the query point of a rule that looks ahead.
             slots: One list of native variables per slot of the rule, aligned with `weights`.
-            scalars: The rule's scalars for this update, one namespace per weight.
-            following: The same for the coming update, which places the next query point.
+            scalars: The rule's scalars for this update, one namespace per weight; weights that share them
+                share the object.
+            following: The same for the coming update, which places the next query point; `scalars` again for
+                a rule that does not look ahead.
             keep: Factor 1 − λε of decoupled weight decay on the iterate, one tensor per weight, or None
                 where a weight does not decay.
+
+        With "factors" in `fuses` also:
+            factors: What the gradients are still to be multiplied by, instead of being clipped: a scalar, a
+                list with a scalar per weight, or None.
+
+        With "average" in `fuses` also:
+            averages: Native variables of the exponential averages of the iterates, or an empty list.
+            average_rate: How far they move towards the new iterate.
         """
 
 
@@ -32,31 +48,71 @@ def register(rule, kernel):
 
 
 def unregister(rule):
-    """Undo `register`."""
+    """Undo `register`; a kernel of tfopt's own for this rule serves again."""
     del _KERNELS[rule]
 
 
 def find(rule, weights):
     """The kernel for the rule named `rule` on these variables, or None where the Python rule must run."""
-    kernel = _KERNELS.get(rule)
-    if kernel is None or os.environ.get("TFOPT_KERNELS") == "off" or not kernel.supports(weights):
+    if _switched_off():
         return None
-    return kernel
+    kernel = _KERNELS.get(rule) or library.load().kernels.get(rule)
+    return kernel if kernel is not None and kernel.supports(weights) else None
+
+
+class Status(dict):
+    """Rule name -> kernel, for each rule that has one; as text, a table with what is to be said beside it.
+
+    Attributes:
+        instructions: The instruction set the kernels of tfopt's library run on; empty if it is not loaded.
+        reason: Why it is not; empty if it is.
+        lowering_reason: Why XLA cannot compile them; empty if it can.
+    """
+
+    def __init__(self, kernels, instructions="", reason="", lowering_reason=""):
+        super().__init__(kernels)
+        self.instructions = instructions
+        self.reason = reason
+        self.lowering_reason = lowering_reason
+
+    def __str__(self):
+        rows = [f"  {rule:36s}{_described(kernel)}" for rule, kernel in sorted(self.items())]
+        if self.reason:
+            return "\n".join([f"tfopt's own fused kernels are not in use: {self.reason}", *rows])
+        head = f"Fused kernels on CPU, instruction set {self.instructions}:"
+        xla = f"no: {self.lowering_reason}" if self.lowering_reason else "yes"
+        foot = "The Python rule runs for other rules and devices, beside constraints, and with fused=False."
+        return "\n".join([head, *rows, f"Under jit_compile=True: {xla}", foot])
 
 
 def status():
-    r"""What is active: a dict from rule name to the kernel that computes it.
+    """What is active: which rule has a fused kernel, on which instruction set, and why not where not.
 
-    An empty dict means that every optimizer runs its Python rule, which TensorFlow executes op by op and
+    Where a rule has no kernel every optimizer runs its Python rule, which TensorFlow executes op by op and
     XLA (``jit_compile=True``) fuses. The environment variable ``TFOPT_KERNELS=off`` switches all kernels
-    off; ``fused=False`` does so for one optimizer.
+    off, ``fused=False`` does so for one optimizer, and ``TFOPT_ISA`` names an instruction set ("baseline",
+    "avx2" or "avx512") in place of the widest this machine has. ``python -m tfopt kernels`` prints it.
 
     Returns:
-        A new dict ``{rule name: kernel}``; empty where no kernel is registered or all are switched off.
+        A new dict ``{rule name: kernel}`` with the attributes `instructions` and `reason`; empty where all
+        are switched off.
 
     Example:
         >>> import tfopt
-        >>> sorted(tfopt.kernels.status())
-        []
+        >>> status = tfopt.kernels.status()
+        >>> bool(status) or bool(status.reason)  # there are kernels, or it says why not
+        True
     """
-    return {} if os.environ.get("TFOPT_KERNELS") == "off" else dict(_KERNELS)
+    if _switched_off():
+        return Status({}, reason="TFOPT_KERNELS=off is set.")
+    loaded = library.load()
+    own = {**loaded.kernels, **_KERNELS}
+    return Status(own, loaded.instructions, loaded.reason, loaded.lowering_reason)
+
+
+def _switched_off():
+    return os.environ.get("TFOPT_KERNELS") == "off"
+
+
+def _described(kernel):
+    return getattr(kernel, "instructions", "") or f"registered: {type(kernel).__name__}"

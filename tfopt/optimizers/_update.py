@@ -123,10 +123,9 @@ def _skip(step):
 
 def _update(machine, step, options, gradients):
     now = context(step, options)
-    gradients = _clip(gradients, options)
     kernel = _kernel(machine, step, options)
     if kernel is None:
-        _update_by_machine(machine, step, options, gradients, now)
+        _update_by_machine(machine, step, options, _clip(gradients, options), now)
     else:
         _update_by_kernel(kernel, machine, step, options, gradients, now)
     return True
@@ -145,19 +144,33 @@ def _update_by_machine(machine, step, options, gradients, now):
 
 
 def _update_by_kernel(kernel, machine, step, options, gradients, now):
-    state = machine.carry(_state(step), now)
-    weights = _point(step)
+    # Nothing is read but what lives from step to step: a tensor that shares a variable's buffer would force
+    # the kernel to copy it.
+    carried = {name: tf.convert_to_tensor(step.slots[name]) for name in machine.rule.carried}
+    carried = machine.carry(carried, now)
+    kinds = [tf.TensorSpec(w.shape, compute_dtype(w.dtype)) for w in step.weights]
+    scalars = machine.scalars(carried, now, kinds)
+    fuses: frozenset[str] = getattr(kernel, "fuses", frozenset())
+    if "factors" in fuses and _scales(options):
+        gradients, given = list(gradients), {"factors": _factors(gradients, options)}
+    else:
+        gradients, given = _clip(gradients, options), {}
+    averages = step.averages and "average" in fuses
+    if averages:
+        given |= {"averages": step.averages, "average_rate": _average_rate(options, now.t)}
     kernel(
         gradients=gradients,
         weights=step.weights,
         slots=[step.slots[name] for name in machine.rule.slots],
-        scalars=machine.scalars(state, now, weights),
-        following=machine.scalars(state, now.following(), weights),
+        scalars=scalars,
+        following=machine.scalars(carried, now.following(), kinds) if machine.displaced else scalars,
         keep=_keep(step, options, now),
+        **given,
     )
-    for name in machine.rule.carried:
-        step.slots[name].assign(state[name])
-    if step.averages:
+    _assign([step.slots[name] for name in carried], carried.values())
+    if averages:
+        _overwrite(step, options, now.t)
+    elif step.averages:
         _assign(step.weights, _average(step, options, _point(step), now.t))
 
 
@@ -178,6 +191,23 @@ def _clip(gradients, options):
     return gradients
 
 
+def _scales(options):
+    """Whether clipping multiplies gradients by a factor, rather than cutting their elements off."""
+    return bool(options.clipnorm or options.global_clipnorm)
+
+
+def _factors(gradients, options):
+    """What `_clip` would multiply the gradients by: one factor for each, or one for all."""
+    if options.clipnorm:
+        return [
+            options.clipnorm / tf.maximum(tf.sqrt(2.0 * tf.nn.l2_loss(g)), options.clipnorm)
+            for g in gradients
+        ]
+    norm = tf.linalg.global_norm(gradients)
+    # An infinite norm gives NaN, as in tf.clip_by_global_norm.
+    return options.global_clipnorm / tf.maximum(norm, options.global_clipnorm) + (norm - norm)
+
+
 def _keep(step, options, now):
     """1 − λε for each weight that decays."""
     made: dict = {}
@@ -191,13 +221,26 @@ def _keep(step, options, now):
 
 def _average(step, options, iterate, t):
     """Move the exponential averages; where it is time, the iterate becomes the average."""
-    rate = tf.where(t > 1, tf.constant(1.0 - options.ema_momentum, tf.float64), 1.0)
+    rate = _average_rate(options, t)
     moved = [a + (p - a) * tf.cast(rate, p.dtype) for a, p in zip(step.averages, iterate, strict=True)]
     _assign(step.averages, moved)
     if not options.ema_overwrite_frequency:
         return iterate
-    overwrite = tf.equal(tf.cast(t, tf.int64) % options.ema_overwrite_frequency, 0)
-    return tf.cond(overwrite, lambda: moved, lambda: [tf.identity(p) for p in iterate])
+    return tf.cond(_overwrites(options, t), lambda: moved, lambda: [tf.identity(p) for p in iterate])
+
+
+def _average_rate(options, t):
+    return tf.where(t > 1, tf.constant(1.0 - options.ema_momentum, tf.float64), 1.0)
+
+
+def _overwrites(options, t):
+    return tf.equal(tf.cast(t, tf.int64) % options.ema_overwrite_frequency, 0)
+
+
+def _overwrite(step, options, t):
+    """Where it is time, the weights become their averages."""
+    if options.ema_overwrite_frequency:
+        tf.cond(_overwrites(options, t), lambda: _assign(step.weights, step.averages), _nothing)
 
 
 def _point(step):

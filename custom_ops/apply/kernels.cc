@@ -1,0 +1,122 @@
+// The loops. Compiled once per instruction set, with TFOPT_ISA its name; see table.h for what must stay out.
+#include "custom_ops/apply/half.h"
+#include "custom_ops/apply/table.h"
+#include "custom_ops/rules/rules.h"
+
+#define TFOPT_TEXT_(x) #x
+#define TFOPT_TEXT(x) TFOPT_TEXT_(x)
+
+namespace tfopt {
+namespace TFOPT_ISA {
+namespace {
+
+// Reads or writes up to three slots at element i; unrolled, so that a struct of values stays in registers.
+template <int kSlots, class A>
+TFOPT_ELEMENT void load(A* slots, A* const* from, int64_t i) {
+  if constexpr (kSlots > 0) slots[0] = from[0][i];
+  if constexpr (kSlots > 1) slots[1] = from[1][i];
+  if constexpr (kSlots > 2) slots[2] = from[2][i];
+  static_assert(kSlots <= kMostSlots);
+}
+
+template <int kSlots, class A>
+TFOPT_ELEMENT void store(const A* slots, A* const* to, int64_t i) {
+  if constexpr (kSlots > 0) to[0][i] = slots[0];
+  if constexpr (kSlots > 1) to[1][i] = slots[1];
+  if constexpr (kSlots > 2) to[2][i] = slots[2];
+}
+
+template <class A, class Scalars>
+TFOPT_ELEMENT Scalars cast_scalars(const double* from) {
+  Scalars made;
+  A* values = reinterpret_cast<A*>(&made);
+  for (unsigned k = 0; k < sizeof(Scalars) / sizeof(A); ++k) values[k] = static_cast<A>(from[k]);
+  return made;
+}
+
+template <class R, class A>
+void update(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step) {
+  using Scalars = typename R::template Scalars<A>;
+  static_assert(R::kScalars <= kMostScalars);
+  const A* g = static_cast<const A*>(gradient);
+  A* p = static_cast<A*>(weight);
+  A* columns[kMostSlots] = {};
+  for (int k = 0; k < R::kSlots; ++k) columns[k] = static_cast<A*>(slots[k]);
+  const Scalars now = cast_scalars<A, Scalars>(step.scalars);
+  const Scalars following = cast_scalars<A, Scalars>(R::kLooksAhead ? step.following : step.scalars);
+  const A keep = static_cast<A>(step.keep), factor = static_cast<A>(step.factor);
+// The arrays are distinct buffers.
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    typename R::template Slots<A> state;
+    A* values = reinterpret_cast<A*>(&state);
+    load<R::kSlots, A>(values, columns, i);
+    A iterate = p[i];
+    if constexpr (R::kLooksAhead) iterate = iterate - R::template ahead<A>(state, now);
+    iterate = iterate * keep;
+    R::template update<A>(g[i] * factor, iterate, state, now);
+    if constexpr (R::kLooksAhead) iterate = iterate + R::template ahead<A>(state, following);
+    p[i] = iterate;
+    store<R::kSlots, A>(values, columns, i);
+  }
+}
+
+void widen_half(const void* from, float* to, int64_t n) {
+  const uint16_t* x = static_cast<const uint16_t*>(from);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = half_to_float(x[i]);
+}
+
+void narrow_half(const float* from, void* to, int64_t n) {
+  uint16_t* x = static_cast<uint16_t*>(to);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) x[i] = float_to_half(from[i]);
+}
+
+void widen_bfloat16(const void* from, float* to, int64_t n) {
+  const uint16_t* x = static_cast<const uint16_t*>(from);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = bfloat16_to_float(x[i]);
+}
+
+void narrow_bfloat16(const float* from, void* to, int64_t n) {
+  uint16_t* x = static_cast<uint16_t*>(to);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) x[i] = float_to_bfloat16(from[i]);
+}
+
+template <class A>
+void average(const void* weight, void* average, int64_t n, double rate) {
+  const A* p = static_cast<const A*>(weight);
+  A* a = static_cast<A*>(average);
+  const A step = static_cast<A>(rate);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) a[i] = toward(a[i], p[i], step);
+}
+
+template <class R>
+constexpr RuleKernel kernel_of(const char* name) {
+  return {name,        R::slot_names(), R::scalar_names(),  R::kSlots,
+          R::kScalars, R::kLooksAhead,  update<R, float>, update<R, double>};
+}
+
+const RuleKernel kRules[] = {
+#define TFOPT_RULE(name, Struct) kernel_of<Struct>(#name),
+#include "custom_ops/rules/index.inc"
+#undef TFOPT_RULE
+};
+
+}  // namespace
+
+extern const Table kTable;
+const Table kTable = {
+    TFOPT_TEXT(TFOPT_ISA),
+    kRules,
+    sizeof(kRules) / sizeof(kRules[0]),
+    {nullptr, nullptr, widen_half, widen_bfloat16},
+    {nullptr, nullptr, narrow_half, narrow_bfloat16},
+    {average<float>, average<double>},
+};
+
+}  // namespace TFOPT_ISA
+}  // namespace tfopt

@@ -1,0 +1,62 @@
+// What the kernels offer: one table of functions per instruction set. Raw pointers only; neither TensorFlow
+// nor the C++ library, whose inline functions would carry wide instructions into code for every machine.
+#pragma once
+#include <stdint.h>
+
+namespace tfopt {
+
+constexpr int kMostSlots = 3;
+constexpr int kMostScalars = 8;
+
+// What is the same for all elements of a variable in one step.
+struct Step {
+  const double* scalars;
+  const double* following;  // the coming step's scalars, for rules that look ahead
+  double keep;              // factor on the iterate: 1 − λε
+  double factor;            // factor on the gradient: clipping, unscaling
+};
+
+// Updates n elements of a variable and its slots.
+typedef void (*Update)(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step);
+
+struct RuleKernel {
+  const char* name;
+  const char* slot_names;    // comma-separated, in order
+  const char* scalar_names;  // comma-separated, in order
+  int slots;
+  int scalars;
+  bool looks_ahead;
+  Update update_float;
+  Update update_double;
+};
+
+enum Type { kFloat, kDouble, kHalf, kBfloat16, kTypes };
+
+constexpr int64_t size_of(Type type) { return type == kDouble ? 8 : type == kFloat ? 4 : 2; }
+constexpr Type compute_type(Type type) { return type == kDouble ? kDouble : kFloat; }
+
+struct Table {
+  const char* instructions;
+  const RuleKernel* rules;
+  int count;
+  // Between half precisions and float.
+  void (*widen[kTypes])(const void* from, float* to, int64_t n);
+  void (*narrow[kTypes])(const float* from, void* to, int64_t n);
+  // average ← average + (weight − average) rate, in float or double.
+  void (*average[2])(const void* weight, void* average, int64_t n, double rate);
+};
+
+// The tables this library holds, widest instructions first.
+extern const Table* const kTables[];
+extern const int kTableCount;
+
+// The table in use: the widest this machine can run, unless `use_instructions` chose another.
+const Table& table();
+
+// Uses the named table, or the widest for an empty name; false if there is none or the machine cannot run it.
+bool use_instructions(const char* name);
+
+// Place of the rule of that name in every table, or -1.
+int find_rule(const char* name);
+
+}  // namespace tfopt

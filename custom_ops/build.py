@@ -1,0 +1,139 @@
+"""Compile the op libraries with g++, from headers and libraries of the TensorFlow that is installed.
+
+``python custom_ops/build.py FOLDER`` leaves them in FOLDER; setup.py does the same for a wheel.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shlex
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+COMPILER = os.environ.get("CXX", "g++")
+JOBS = 2
+
+COMMON = "-std=c++17 -fPIC -fvisibility=hidden -Wall -Wextra"
+# Loops: what keeps a compiler from vectorising is off, what would change a NaN or an infinity is not on.
+LOOPS = f"{COMMON} -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fno-exceptions -fno-rtti"
+INSTRUCTIONS = {"baseline": ""}
+if platform.machine() == "x86_64":
+    INSTRUCTIONS["avx2"] = "-mavx2 -mfma -mf16c"
+    INSTRUCTIONS["avx512"] = (
+        f"{INSTRUCTIONS['avx2']} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512"
+    )
+# TensorFlow's own variables hand out a mutex it calls deprecated.
+GLUE = f"{COMMON} -O2 -DNDEBUG -Wno-deprecated-declarations"
+
+PROBE = """
+import json, tensorflow as tf
+print(json.dumps([tf.__version__, tf.sysconfig.get_include(), tf.sysconfig.get_compile_flags(),
+                  tf.sysconfig.get_link_flags()]))
+"""
+
+
+class Host:
+    """The TensorFlow to build for: its version, include folder and flags."""
+
+    def __init__(self):
+        # In a process of its own: a build must not carry a loaded TensorFlow.
+        quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        said = subprocess.run(
+            [sys.executable, "-c", PROBE], env=quiet, capture_output=True, text=True, check=True
+        )
+        self.version, include, flags, self.link = json.loads(said.stdout.splitlines()[-1])
+        # As system headers, so that warnings are about this project's code.
+        self.flags = ["-isystem", include, *(f for f in flags if not f.startswith(("-I", "--std", "-std")))]
+        # Headers of XLA include these two by short names.
+        for short in ("external/highwayhash", "external/farmhash_archive/src"):
+            self.flags += ["-isystem", f"{include}/{short}"]
+
+
+def cpu_units(host):
+    """(source, name of the object, flags) of each compilation of the CPU library."""
+    loops = HERE / "apply" / "kernels.cc"
+    for name, flags in INSTRUCTIONS.items():
+        yield loops, f"loops_{name}", [*shlex.split(f"{LOOPS} {flags}"), f"-DTFOPT_ISA={name}"]
+    plain = ["apply/table.cc", "apply/apply.cc", "kernels/description.cc"]
+    for source in plain:
+        yield HERE / source, pathlib.Path(source).stem, shlex.split(GLUE)
+    for source in ("ops/fused_update.cc", "kernels/fused_update.cc", "kernels/resources.cc"):
+        yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
+
+
+def xla_units(host):
+    """The same for the library with the lowering to XLA."""
+    yield HERE / "xla" / "fused_update.cc", "xla_fused_update", [*shlex.split(GLUE), *host.flags]
+
+
+LIBRARIES = {"libtfopt_cpu": (cpu_units, ()), "libtfopt_xla": (xla_units, ("-l:libtensorflow_cc.so.2",))}
+
+
+def build(output, cache):
+    """Compile into `output`; objects stay in `cache` and are used again while nothing changed.
+
+    Raises:
+        ExceptionGroup: If libraries fail to build, with what the compiler said; the others are there.
+    """
+    output, cache = pathlib.Path(output), pathlib.Path(cache)
+    for folder in (output, cache):
+        folder.mkdir(parents=True, exist_ok=True)
+    host = Host()
+    failed = []
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        waiting = {
+            name: [pool.submit(_compile, host, cache, *unit) for unit in units(host)]
+            for name, (units, _) in LIBRARIES.items()
+        }
+        for name, jobs in waiting.items():
+            try:
+                _link(host, output / f"{name}.so", [str(job.result()) for job in jobs], LIBRARIES[name][1])
+            except RuntimeError as error:
+                failed.append(error)
+    if failed:
+        raise ExceptionGroup("libraries that do not build", failed)
+
+
+def _link(host, library, objects, others):
+    _run([COMPILER, "-shared", "-o", str(library), *objects, *host.link, *others, "-Wl,-z,defs", "-Wl,-s"])
+    facts = {"tensorflow": host.version}
+    library.with_suffix(".json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def _compile(host, cache, source, name, flags):
+    command = [COMPILER, *flags, f"-I{ROOT}", "-c", str(source)]
+    made = cache / f"{name}-{_fingerprint(command, source, host)}.o"
+    if not made.exists():
+        partial = made.with_suffix(f".{os.getpid()}.tmp")
+        _run([*command, "-o", str(partial)])
+        partial.rename(made)
+    return made
+
+
+def _fingerprint(command, source, host):
+    known = hashlib.sha256(repr((command, host.version)).encode())
+    for path in sorted(_sources_of(source)):
+        known.update(path.read_bytes())
+    return known.hexdigest()[:16]
+
+
+def _sources_of(path):
+    """The file and all of this project's that it includes."""
+    included = re.findall(r'#include "(custom_ops/[^"]+)"', path.read_text(encoding="utf-8"))
+    return {path}.union(*(_sources_of(ROOT / name) for name in included))
+
+
+def _run(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)}\n{done.stderr[-4000:]}")
+
+
+if __name__ == "__main__":
+    build(sys.argv[1], ROOT / "build" / "ops")

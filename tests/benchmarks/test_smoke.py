@@ -1,0 +1,140 @@
+"""The benchmarks run, and their arithmetic is right; what they measure is not tested."""
+
+import importlib
+import itertools
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+import tfopt
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "benchmarks" / "__main__.py").is_file(), reason="no source tree around the tests"
+)
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """benchmarks(name): a module of the benchmarks, which import the tfopt under test."""
+    # Last on the path, so that an installed tfopt stays in front of the sources.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+@pytest.fixture
+def shapes(benchmarks):
+    """The sets of variables."""
+    return benchmarks("_shapes")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Results of a smoke run of everything, as kept in JSON, by name."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(ROOT)])
+        importlib.import_module("benchmarks._cli").main(["--smoke", "--output", str(folder)])
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+
+
+class Clock:
+    """Time that passes only where a contender says so."""
+
+    def __init__(self):
+        self.now, self.calls = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def contender(self, name, durations):
+        durations = iter(durations)
+
+        def work():
+            self.calls.append(name)
+            self.now += next(durations)
+
+        return work
+
+
+def test_smoke_run_keeps_every_table(kept, benchmarks):
+    assert kept.keys() == benchmarks("_cli").BENCHMARKS.keys()
+    for name, result in kept.items():
+        assert result["rows"], name
+        assert all(row.keys() == result["rows"][0].keys() for row in result["rows"])
+        assert result["machine"]["cores"] >= 1
+        assert result["machine"]["keras"]
+
+
+def test_every_optimizer_has_a_row(benchmarks):
+    cases = benchmarks("every_rule").CASES
+    assert {type(case.make()).__name__ for case in cases.values()} == set(tfopt.optimizers.__all__)
+
+
+def test_the_python_rule_adds_fewer_nodes_than_keras(kept):
+    (row,) = kept["graph_cost"]["rows"]
+    assert 0 < row["tfopt nodes"] < row["keras nodes"]
+
+
+def test_contenders_take_turns_in_changing_order(benchmarks):
+    clock = Clock()
+    contenders = {name: clock.contender(name, itertools.repeat(1.0)) for name in "abc"}
+    benchmarks("_timing").measure(contenders, 20, clock)
+    rounds = [tuple(clock.calls[i : i + 3]) for i in range(0, len(clock.calls), 3)]
+    assert len(rounds) == 21
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert len(set(rounds)) == 6
+
+
+def test_ratios_are_taken_round_by_round(benchmarks):
+    clock = Clock()
+    # The machine slows down from round to round; the first round, as slow as any, does not count.
+    slow, fast = [99.0, 2.0, 20.0, 300.0], [1.0, 1.0, 10.0, 100.0]
+    contenders = {"slow": clock.contender("slow", slow), "fast": clock.contender("fast", fast)}
+    times = benchmarks("_timing").measure(contenders, 3, clock)
+    assert times.ratio("slow", "fast") == (2.0, 2.0, 2.5)
+    assert times.milliseconds("slow") == 20_000.0
+
+
+def test_resnet50_has_the_known_tensors(shapes):
+    tensors = shapes.resnet50()
+    assert len(tensors) == 214
+    assert shapes.parameters(tensors) == 25_583_592  # keras.applications.ResNet50: trainable parameters
+
+
+def test_adam_must_move_28_bytes_per_parameter(benchmarks):
+    assert benchmarks("_bandwidth").bytes_moved(10, slots=2) == 280
+
+
+def test_the_limit_moves_every_byte_once(benchmarks, monkeypatch):
+    bandwidth = benchmarks("_bandwidth")
+    touched = []
+    monkeypatch.setattr(bandwidth, "_add", lambda pair: touched.append(sum(a.nbytes for a in pair)))
+    bandwidth.bandwidth_limit(1_200_000)()
+    # Two arrays are read and one of them is written.
+    assert sum(touched) * 3 / 2 == pytest.approx(1_200_000, rel=1e-3)
+
+
+def test_gradients_of_many_variables_reach_the_optimizer_in_order(benchmarks, shapes, monkeypatch):
+    steps = benchmarks("_steps")
+    monkeypatch.setattr(steps, "MANY", 2)
+    step = steps.Step(tfopt.SGD(learning_rate=1.0), steps.random_gradients(shapes.many(3, 4)))
+    step()
+    np.testing.assert_array_equal([-v.numpy() for v in step.variables], step.gradients)
+
+
+def test_tables_show_a_ratio_with_its_quartiles(benchmarks):
+    report, ratio = benchmarks("_report"), benchmarks("_timing").Ratio(0.9, 1.0, 1.25)
+    assert report.text(ratio) == report.text(ratio._asdict()) == "1.00 (0.90–1.25)"
+    assert [report.text(value) for value in (None, 0.01234, 1234.5)] == ["–", "0.0123", "1234"]
+
+
+def test_readme_holds_the_kept_results(benchmarks):
+    report = benchmarks("_report")
+    readme = report.README.read_text(encoding="utf-8")
+    for path in sorted(report.RESULTS.glob("*.json")):
+        assert report.markdown(json.loads(path.read_text(encoding="utf-8"))) in readme

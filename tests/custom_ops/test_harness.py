@@ -1,0 +1,78 @@
+"""The kernels without TensorFlow, under AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+import os
+import pathlib
+import runpy
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COMPILER = shutil.which(os.environ.get("CXX", "g++"))
+
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "custom_ops").is_dir(), reason="no source tree around the tests"),
+    pytest.mark.skipif(not COMPILER, reason="no C++ compiler"),
+]
+
+
+def compile_objects(folder, *flags):
+    """The kernels for each instruction set, their table, and the harness, as objects."""
+    settings = runpy.run_path(str(ROOT / "custom_ops" / "build.py"))
+    units = [
+        ("apply/kernels.cc", f"{settings['LOOPS']} {wide} -DTFOPT_ISA={isa}", isa)
+        for isa, wide in settings["INSTRUCTIONS"].items()
+    ]
+    units += [(f"apply/{name}.cc", settings["COMMON"], name) for name in ("table", "apply")]
+    made = []
+    for source, given, name in units:
+        made.append(str(folder / f"{name}.o"))
+        run(
+            [
+                COMPILER,
+                *given.split(),
+                *flags,
+                f"-I{ROOT}",
+                "-c",
+                str(ROOT / "custom_ops" / source),
+                "-o",
+                made[-1],
+            ]
+        )
+    return made
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_rule_stays_within_its_buffers_and_is_right(tmp_path):
+    checks = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    objects = compile_objects(tmp_path, *checks)
+    harness = str(tmp_path / "harness")
+    source = str(ROOT / "tests" / "custom_ops" / "harness.cc")
+    run([COMPILER, "-std=c++17", *checks, f"-I{ROOT}", source, *objects, "-o", harness])
+    rules = (ROOT / "custom_ops" / "rules" / "index.inc").read_text().count("\nTFOPT_RULE(")
+    assert int(run([harness]).split()[0]) >= rules * 4 * 2 * 2
+
+
+def test_no_instruction_set_leaks_into_another(tmp_path):
+    """An inline function of a wide object could serve the narrow one too; they must share no symbol."""
+    for path in compile_objects(tmp_path, "-O3"):
+        if pathlib.Path(path).stem not in ("table", "apply"):
+            shared = [line for line in run(["nm", path]).splitlines() if line.split()[-2] in "WVu"]
+            assert shared == []
+
+
+def test_every_loop_is_vectorised(tmp_path):
+    """Two loops per rule, float and double, and six more."""
+    source = ROOT / "custom_ops" / "apply" / "kernels.cc"
+    settings = runpy.run_path(str(ROOT / "custom_ops" / "build.py"))
+    flags = [*settings["LOOPS"].split(), *settings["INSTRUCTIONS"].get("avx2", "").split()]
+    command = [COMPILER, *flags, "-DTFOPT_ISA=tried", "-fopt-info-vec-missed", f"-I{ROOT}", "-c", str(source)]
+    done = subprocess.run([*command, "-o", str(tmp_path / "k.o")], capture_output=True, text=True, check=True)
+    assert "couldn't vectorize loop" not in done.stderr

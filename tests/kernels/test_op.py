@@ -1,0 +1,229 @@
+"""The op itself: what it refuses, and many threads on the same variables."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+SIZE = 5
+
+
+@pytest.fixture
+def op(loaded):
+    """The op without a rule's Python face around it."""
+    return loaded.kernels["adam"].op
+
+
+class Call:
+    """Arguments of a good call for two variables under Adam, to be spoilt."""
+
+    def __init__(self, dtype=tf.float32):
+        self.variables = [tf.Variable(tf.ones(SIZE, dtype)) for _ in range(8)]
+        handles = [v.handle for v in self.variables]
+        self.arguments = dict(
+            weights=handles[:2],
+            slots=handles[2:6],
+            averages=handles[6:],
+            gradients=[tf.ones(SIZE, dtype)] * 2,
+            scalars=tf.constant([[0.1, 0.01, 0.5, 0.1]], tf.float64),
+            following=tf.zeros((0, 0), tf.float64),
+            keep=tf.constant([1.0], tf.float64),
+            factors=tf.constant(1.0, tf.float64),
+            average_rate=tf.constant(0.5, tf.float64),
+            rule="adam",
+            groups=[0, 0],
+            T=dtype,
+        )
+
+    def values(self):
+        return [v.numpy() for v in self.variables]
+
+
+def double(*values):
+    return tf.constant(values, tf.float64)
+
+
+def swapped(handles, i, variable):
+    return [variable.handle if k == i else handle for k, handle in enumerate(handles)]
+
+
+OTHER = {
+    "shape": lambda: tf.Variable(tf.ones(SIZE + 1)),
+    "rank": lambda: tf.Variable(tf.ones((1, SIZE))),
+    "dtype": lambda: tf.Variable(tf.ones(SIZE, tf.float64)),
+    "integers": lambda: tf.Variable(tf.ones(SIZE, tf.int32)),
+}
+LISTS = {"weights": 1, "slots": 3, "averages": 0}
+SPOILT = {
+    **{
+        f"{name}: other {what}": lambda call, name=name, i=i, what=what: {
+            name: swapped(call.arguments[name], i, call.other(what))
+        }
+        for (name, i), what in itertools.product(LISTS.items(), OTHER)
+    },
+    "a variable twice": lambda call: {"weights": [call.arguments["weights"][0]] * 2},
+    "weight as slot": lambda call: {"slots": [call.arguments["weights"][0], *call.arguments["slots"][1:]]},
+    "too few slots": lambda call: {"slots": call.arguments["slots"][:3]},
+    "no slots": lambda call: {"slots": []},
+    "slots of another rule": lambda call: {"rule": "amsgrad"},
+    "no such rule": lambda call: {"rule": "adamant"},
+    "one average": lambda call: {"averages": call.arguments["averages"][:1]},
+    "gradient's shape": lambda call: {"gradients": [tf.ones(SIZE), tf.ones(SIZE - 1)]},
+    "gradient's type": lambda call: {"gradients": [tf.ones(SIZE, tf.float64)] * 2},
+    "half gradients": lambda call: {"gradients": [tf.ones(SIZE, tf.float16)] * 2},
+    "one gradient": lambda call: {"gradients": [tf.ones(SIZE)]},
+    "weights' type": lambda call: {"T": tf.float64},
+    "few scalars": lambda call: {"scalars": double([0.1, 0.01, 0.5])},
+    "scalars' rank": lambda call: {"scalars": double(0.1, 0.01, 0.5, 0.1)},
+    "no scalars": lambda call: {"scalars": tf.zeros((0, 4), tf.float64)},
+    "scalars' type": lambda call: {"scalars": tf.ones((1, 4))},
+    "following": lambda call: {"following": call.arguments["scalars"]},
+    "following's rank": lambda call: {"following": double()},
+    "keep's rank": lambda call: {"keep": double(1.0)[0]},
+    "keep's length": lambda call: {"keep": double(1.0, 1.0)},
+    "factors' length": lambda call: {"factors": double(1.0, 1.0, 1.0)},
+    "factors' rank": lambda call: {"factors": double([1.0, 1.0])},
+    "average's rate": lambda call: {"average_rate": double(0.5)},
+    "few groups": lambda call: {"groups": [0]},
+    "group too high": lambda call: {"groups": [0, 1]},
+    "group below 0": lambda call: {"groups": [0, -1]},
+    "NaN scalar": lambda call: {"scalars": double([0.1, 0.01, float("nan"), 0.1])},
+    "infinite scalar": lambda call: {"scalars": double([0.1, float("inf"), 0.5, 0.1])},
+    "NaN keep": lambda call: {"keep": double(float("nan"))},
+    "NaN average rate": lambda call: {"average_rate": double(float("nan"))[0]},
+}
+
+
+def spoil(call, how):
+    call.kept = []
+
+    def other(what):
+        call.kept.append(OTHER[what]())
+        return call.kept[-1]
+
+    call.other = other
+    return {**call.arguments, **SPOILT[how](call)}
+
+
+def assert_refused(call, run):
+    before = call.values()
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
+        run()
+    np.testing.assert_equal(call.values(), before)
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_bad_input_is_refused_and_changes_nothing(op, how):
+    call = Call()
+    arguments = spoil(call, how)
+    assert_refused(call, lambda: op(**arguments))
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_bad_input_of_unknown_shape_is_refused_in_a_graph(op, how):
+    call = Call()
+    arguments = spoil(call, how)
+    tensors = ("gradients", "scalars", "following", "keep", "factors", "average_rate")
+    fed = {name: arguments[name] for name in tensors}
+    unknown = tf.nest.map_structure(lambda t: tf.TensorSpec(None, t.dtype), fed)
+
+    @tf.function(input_signature=[unknown])
+    def step(fed):
+        op(**{**arguments, **fed})
+
+    assert_refused(call, lambda: step(fed))
+
+
+def test_the_good_call_is_good(op):
+    call = Call()
+    op(**call.arguments)
+    assert all((new != 1.0).all() for new in call.values()[:2])
+
+
+@pytest.mark.parametrize("which", range(8))
+def test_uninitialised_variables_are_refused(op, which):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        call = Call()
+        ready = [v.initializer for i, v in enumerate(call.variables) if i != which]
+        update = op(**call.arguments)
+        session.run(ready)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"input {which}"):
+            session.run(update)
+        session.run(call.variables[which].initializer)
+        session.run(update)
+
+
+def test_random_arguments_never_crash(op):
+    """Any mixture of good and bad arguments is either taken or refused."""
+    rng = np.random.default_rng(0)
+    outcomes = {True: 0, False: 0}
+    for _ in range(300):
+        call = Call()
+        arguments = dict(call.arguments)
+        for how in rng.choice(sorted(SPOILT), size=rng.integers(0, 3), replace=False):
+            arguments |= {k: v for k, v in spoil(call, how).items() if v is not call.arguments[k]}
+        before = call.values()
+        try:
+            op(**arguments)
+        except (tf.errors.InvalidArgumentError, ValueError, TypeError):
+            outcomes[False] += 1
+            np.testing.assert_equal(call.values(), before)
+        else:
+            outcomes[True] += 1
+    assert min(outcomes.values()) > 20
+
+
+# -- Several threads -------------------------------------------------------------------------------------
+
+ELEMENTS = 300_000
+STEPS = 150
+
+
+def count_down(kernel, weights, velocities, steps):
+    """θ ← θ − 1 and v ← v − 1, which float32 computes exactly."""
+    for _ in range(steps):
+        kernel.op(
+            weights=[w.handle for w in weights],
+            slots=[v.handle for v in velocities],
+            averages=[],
+            gradients=[tf.ones(ELEMENTS) for _ in weights],
+            scalars=double([0.0, 1.0]),
+            following=tf.zeros((0, 0), tf.float64),
+            keep=double(1.0),
+            factors=double(1.0)[0],
+            average_rate=double(0.0)[0],
+            rule="momentum",
+            groups=[0] * len(weights),
+            T=tf.float32,
+        )
+
+
+def test_threads_neither_lose_updates_nor_show_torn_values(loaded):
+    kernel = loaded.kernels["momentum"]
+    weights, slots = ([tf.Variable(tf.zeros(ELEMENTS)) for _ in range(2)] for _ in range(2))
+    torn, done = [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            for variable in weights:
+                seen = variable.numpy()
+                if seen.min() != seen.max():
+                    torn.append(seen)
+
+    # The lists run against each other, so that locks taken in order of the lists would wait for ever.
+    orders = [(weights, slots), (weights[::-1], slots[::-1])]
+    workers = [
+        threading.Thread(target=count_down, args=(kernel, *order, STEPS), daemon=True) for order in orders
+    ]
+    reader = threading.Thread(target=read, daemon=True)
+    for thread in (reader, *workers):
+        thread.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    done.set()
+    reader.join(timeout=120)
+    assert not any(thread.is_alive() for thread in (reader, *workers))
+    assert torn == []
+    assert {float(x) for w in weights for x in np.unique(w.numpy())} == {-2.0 * STEPS}

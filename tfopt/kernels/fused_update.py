@@ -1,0 +1,112 @@
+"""The fused update as an optimizer calls it: lists of variables in, one op per type of weights."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt.kernels._glue import compiled_by_xla, xla_knows
+
+DTYPES = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedUpdate:
+    """One rule, computed for all variables of a step in one pass over memory.
+
+    Attributes:
+        rule: Name of the rule.
+        slots: Names of its slots, in order.
+        scalars: Names of its scalars, in the order in which the op takes them.
+        looks_ahead: Whether the variables hold a point ahead of the iterate.
+        op: TensorFlow's wrapper of the op.
+        instructions: The instruction set it runs on.
+        lowers: Whether its lowering to XLA is loaded.
+    """
+
+    rule: str
+    slots: tuple[str, ...]
+    scalars: tuple[str, ...]
+    looks_ahead: bool
+    op: Callable[..., Any] = dataclasses.field(repr=False)
+    instructions: str = ""
+    lowers: bool = False
+
+    fuses = frozenset({"factors", "average"})
+
+    @classmethod
+    def parse(cls, line, op, instructions, lowers):
+        """The kernel that a line of the library's own description tells of."""
+        rule, slots, scalars, looks_ahead = line.split(";")
+        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", op, instructions, lowers)
+
+    def supports(self, weights):
+        """Whether the variables have types it knows and share a CPU, or a device that XLA compiles for."""
+        places = {w.device for w in weights}
+        if len(places) != 1 or any(w.dtype not in DTYPES for w in weights):
+            return False
+        if compiled_by_xla():
+            return self.lowers and xla_knows("TfoptFusedUpdate")
+        return _is_cpu(places.pop())
+
+    def __call__(
+        self, gradients, weights, slots, scalars, following, keep, factors=None, averages=(), average_rate=1.0
+    ):
+        """Update `weights`, `slots` and `averages` in place; see `tfopt.kernels.Kernel`."""
+        kinds: dict = {}
+        for i, (g, w) in enumerate(zip(gradients, weights, strict=True)):
+            kinds.setdefault((w.dtype, g.dtype), []).append(i)
+        rate = tf.cast(average_rate, tf.float64)
+        for (dtype, _), rows in kinds.items():
+            chosen, groups = _grouped([(scalars[i], following[i], keep[i]) for i in rows])
+            self.op(
+                weights=_handles(weights, rows),
+                slots=[handle for slot in slots for handle in _handles(slot, rows)],
+                averages=_handles(averages, rows) if averages else [],
+                gradients=[gradients[i] for i in rows],
+                scalars=self._matrix([s for s, _, _ in chosen]),
+                following=self._matrix([f for _, f, _ in chosen] if self.looks_ahead else []),
+                keep=tf.stack([_double(1.0 if k is None else k) for _, _, k in chosen]),
+                factors=_rows_of(factors, rows),
+                average_rate=rate,
+                rule=self.rule,
+                groups=groups,
+                T=dtype,
+            )
+
+    def _matrix(self, namespaces):
+        if not namespaces:
+            return tf.zeros((0, 0), tf.float64)
+        return _double([[getattr(s, name) for name in self.scalars] for s in namespaces])
+
+
+def _is_cpu(device):
+    return tf.DeviceSpec.from_string(device).device_type in ("CPU", None)
+
+
+def _names(text):
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _grouped(keys):
+    """The distinct ones among `keys`, by identity of their members, and for each key its place among them."""
+    places: dict = {}
+    groups = [places.setdefault(tuple(map(id, key)), (len(places), key))[0] for key in keys]
+    return [key for _, key in places.values()], groups
+
+
+def _handles(variables, rows):
+    return [variables[i].handle for i in rows]
+
+
+def _rows_of(factors, rows):
+    if isinstance(factors, list):
+        return tf.stack([_double(factors[i]) for i in rows])
+    return _double(1.0 if factors is None else factors)
+
+
+def _double(value):
+    if isinstance(value, float):
+        return tf.constant(value, tf.float64)
+    return tf.cast(value, tf.float64)

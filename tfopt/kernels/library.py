@@ -1,0 +1,91 @@
+"""Loads the compiled library, once and only when a kernel is asked for; says once why where it cannot."""
+
+import ctypes
+import dataclasses
+import functools
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tfopt.kernels.fused_update import FusedUpdate
+from tfopt.version import TENSORFLOW
+
+PATH = pathlib.Path(__file__).with_name("libtfopt_cpu.so")
+LOWERING = "libtfopt_xla.so"
+
+log = logging.getLogger("tfopt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """What is loaded: a kernel per rule and the instruction set they run on, or why there is none.
+
+    `lowering_reason` says why XLA cannot compile the kernels; it is empty where it can.
+    """
+
+    kernels: Mapping[str, FusedUpdate] = dataclasses.field(default_factory=dict)
+    instructions: str = ""
+    reason: str = ""
+    lowering_reason: str = ""
+
+
+@functools.cache
+def load(path=PATH):
+    """The library at `path`; an empty one, and one warning, where it cannot be used."""
+    try:
+        return _load(path)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        log.warning("tfopt runs without fused kernels, on its Python rules: %s", error)
+        return Library(reason=str(error))
+
+
+def _load(path):
+    _check(path)
+    ops = tf.load_op_library(str(path))
+    native = ctypes.CDLL(str(path))
+    native.tfopt_rules.restype = native.tfopt_instructions.restype = ctypes.c_char_p
+    _choose_instructions(native, os.environ.get("TFOPT_ISA", ""))
+    reason = _load_lowering(path.with_name(LOWERING))
+    lines = native.tfopt_rules().decode().splitlines()
+    instructions = native.tfopt_instructions().decode()
+    made = [FusedUpdate.parse(line, ops.tfopt_fused_update, instructions, not reason) for line in lines]
+    return Library({kernel.rule: kernel for kernel in made}, instructions, lowering_reason=reason)
+
+
+def _load_lowering(path):
+    """Why XLA cannot compile the op; empty where it can."""
+    try:
+        _check(path)
+        tf.load_library(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        log.warning("tfopt runs its Python rules under jit_compile=True: %s", error)
+        return str(error)
+    return ""
+
+
+def _check(path):
+    """Require a file that was built for the TensorFlow that runs."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} was not built when tfopt was installed.")
+    _check_version(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["tensorflow"])
+
+
+def _check_version(built_for):
+    """TensorFlow promises its C++ interface within a minor version only."""
+    running = tf.__version__
+    same = running.split(".")[:2] == built_for.split(".")[:2]
+    if not (same and _numbers(TENSORFLOW[0]) <= _numbers(running) < _numbers(TENSORFLOW[1])):
+        raise ValueError(f"the library was built for TensorFlow {built_for}, this is {running}.")
+
+
+def _numbers(version):
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _choose_instructions(native, name):
+    if not native.tfopt_use_instructions(name.encode()):
+        log.warning("TFOPT_ISA=%s: this machine has no such instructions; using the widest it has.", name)
