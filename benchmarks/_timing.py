@@ -19,8 +19,11 @@ class Ratio(NamedTuple):
 class Times:
     """Seconds of each contender, by round."""
 
-    def __init__(self, seconds: Mapping[str, list[float]]):
+    def __init__(self, seconds: Mapping):
         self.seconds = {name: np.asarray(values) for name, values in seconds.items()}
+
+    def __add__(self, other):
+        return Times({name: [*self.seconds[name], *other.seconds[name]] for name in self.seconds})
 
     def milliseconds(self, name):
         """Median over the rounds."""

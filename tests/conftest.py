@@ -41,3 +41,15 @@ def pytest_collection(session):
     from tfopt import kernels
 
     kernels.status()
+
+
+@pytest.fixture
+def strategy():
+    """Two replicas on this process' two devices.
+
+    TensorFlow's collectives take every strategy of a process for the first one and refuse tensors of other
+    shapes than it had; a plain reduction does not.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())

@@ -100,6 +100,15 @@ def test_ratios_are_taken_round_by_round(benchmarks):
     assert times.milliseconds("slow") == 20_000.0
 
 
+def test_times_of_two_builds_join(benchmarks):
+    clock = Clock()
+    first, second = (
+        benchmarks("_timing").measure({"a": clock.contender("a", [0.0, *durations])}, 2, clock)
+        for durations in ([1.0, 2.0], [4.0, 8.0])
+    )
+    assert (first + second).seconds["a"].tolist() == [1.0, 2.0, 4.0, 8.0]
+
+
 def test_resnet50_has_the_known_tensors(shapes):
     tensors = shapes.resnet50()
     assert len(tensors) == 214

@@ -158,8 +158,8 @@ def test_steps_per_execution_averages_the_steps_of_a_point():
     np.testing.assert_allclose(finder.losses, points, rtol=1e-4)
 
 
-def test_two_replicas_like_one():
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+def test_two_replicas_like_one(strategy):
+    with strategy.scope():
         model = rich_model(keras.optimizers.Adam(0.01))
     before = model.get_weights()
     finder = LearningRateFinder(steps=20)

@@ -346,11 +346,10 @@ def test_an_embedding_trains(name):
     ids=lambda options: "+".join(options),
 )
 @EACH
-def test_two_replicas_equal_one_device(name, settings, options):
+def test_two_replicas_equal_one_device(name, settings, options, strategy):
     if name == "PolyakAverage":
         options = {k: v for k, v in options.items() if "ema" not in k}
     single = train_network(make(name, settings, **options), network())
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         weights, optimizer = network(), make(name, settings, **options)
         optimizer.build(weights)
@@ -358,9 +357,8 @@ def test_two_replicas_equal_one_device(name, settings, options):
     assert_replicas_equal(strategy, [*weights, *optimizer.variables])
 
 
-def test_optimizer_builds_itself_inside_strategy_run():
+def test_optimizer_builds_itself_inside_strategy_run(strategy):
     single = train_network(tfopt.Adam(0.01), network())
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         weights, optimizer = network(), tfopt.Adam(0.01)
     assert_close(single, train_replicas(strategy, optimizer, weights))
@@ -368,10 +366,9 @@ def test_optimizer_builds_itself_inside_strategy_run():
 
 
 @pytest.mark.parametrize("name", ["Nesterov", "Adam", "PolyakAverage"])
-def test_fit_on_two_replicas_equals_one_device(name):
+def test_fit_on_two_replicas_equals_one_device(name, strategy):
     options = {"global_clipnorm": 0.05, "gradient_accumulation_steps": 2}
     single = model_with(make(name, SETTINGS[name][0], **options))
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         double = model_with(make(name, SETTINGS[name][0], **options))
     for model in (single, double):
@@ -386,9 +383,8 @@ def assert_replicas_equal(strategy, variables):
         assert_equal(others, [first] * len(others))
 
 
-def test_overflow_of_one_replica_skips_the_step_on_all():
+def test_overflow_of_one_replica_skips_the_step_on_all(strategy):
     """Under loss scaling Keras looks at the first replica only; the second one overflows here."""
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         model = model_with(keras.optimizers.LossScaleOptimizer(tfopt.Adam(0.01), initial_scale=4.0))
     x = X.copy()

@@ -60,8 +60,7 @@ def test_no_automatic_dependency_tracking_keeps_the_model_s_variables_out_of_the
     assert len(optimizer.variables) == len(optimizer.named_state()) == 4
 
 
-def test_maybe_merge_call_runs_once_for_all_replicas():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_maybe_merge_call_runs_once_for_all_replicas(strategy):
     calls = []
 
     @tf.function
@@ -76,8 +75,7 @@ def test_maybe_merge_call_runs_once_for_all_replicas():
     assert calls == [(True, 2)]
 
 
-def test_extended_update_unwraps_nested_values_for_each_device():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_extended_update_unwraps_nested_values_for_each_device(strategy):
     with strategy.scope():
         anchor, other = tf.Variable(0.0), tf.Variable(0.0)
     seen = []
