@@ -23,8 +23,8 @@ def test_a_rule_is_a_function_of_scalars():
     scalars = types.SimpleNamespace(
         **rule.scalars(tf.constant(1.0, tf.float64), tf.constant(0.1, tf.float64))
     )
-    p, (m, v) = rule.update(np.float64(2.0), np.float64(1.0), (np.float64(0.0), np.float64(0.0)), scalars)
-    np.testing.assert_allclose([p, m, v], [0.9, 0.2, 0.004], rtol=1e-7)
+    step, (m, v) = rule.update(np.float64(2.0), np.float64(1.0), (np.float64(0.0), np.float64(0.0)), scalars)
+    np.testing.assert_allclose([step, m, v], [-0.1, 0.2, 0.004], rtol=1e-7)
 
 
 def test_bias_correction_keeps_its_digits():

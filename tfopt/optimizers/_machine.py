@@ -116,17 +116,22 @@ class RuleMachine(Machine):
 
     def step(self, evaluation, iterate, state, context):
         """The rule, variable by variable."""
+        increments, state = self.increments(evaluation, iterate, state, context)
+        return [p + d for p, d in zip(iterate, increments, strict=True)], state
+
+    def increments(self, evaluation, iterate, state, context):
+        """What `step` adds to the iterate, and the next state."""
         state = self.carry(state, context)
         scalars = self.scalars(state, context, iterate)
         rows = self._rows(state, len(iterate))
         columns: list = [[] for _ in self.rule.slots]
-        moved = []
+        increments = []
         for g, p, slots, s in zip(evaluation.gradients, iterate, rows, scalars, strict=True):
-            p, slots = self.rule.update(g, p, slots, s)
-            moved.append(p)
+            increment, slots = self.rule.update(g, p, slots, s)
+            increments.append(increment)
             for column, slot in zip(columns, slots, strict=True):
                 column.append(slot)
-        return moved, state | dict(zip(self.rule.slots, columns, strict=True))
+        return increments, state | dict(zip(self.rule.slots, columns, strict=True))
 
     def carry(self, state, context):
         """State with the carried scalars of this update."""

@@ -17,8 +17,8 @@ class Rule:
 
     Attributes:
         name: What a fused kernel is registered under.
-        update: ``update(g, p, slots, s) -> (p, slots)``: gradient, iterate and slot values in, new iterate
-            and slot values out. `s` holds the step's scalars as attributes.
+        update: ``update(g, p, slots, s) -> (increment, slots)``: gradient, iterate and slot values in; what
+            to add to the iterate, and new slot values, out. `s` holds the step's scalars as attributes.
         scalars: ``scalars(t, learning_rate) -> dict``: everything that is the same for all elements of a
             step, in float64; `t` counts updates from 1.
         slots: Names of the slots, in the order in which `update` takes them.

@@ -131,7 +131,25 @@ def _update(machine, step, options, gradients):
     return True
 
 
+def _adds(machine, step, options):
+    """Whether a rule's increments can be added to the variables in place: nothing acts on the new iterate."""
+    own = all(w.dtype == compute_dtype(w.dtype) for w in step.weights)
+    free = not (any(options.constraints) or any(options.decays) or step.averages or machine.displaced)
+    return own and free and isinstance(machine, RuleMachine)
+
+
+def _add_by_machine(machine, step, gradients, now):
+    # Spares a buffer per weight: assigning p + Δ would need a new one, adding Δ does not.
+    increments, state = machine.increments(Evaluation(gradients), _point(step), _state(step), now)
+    for weight, increment in zip(step.weights, increments, strict=True):
+        weight.assign_add(increment)
+    _assign_state(step, state)
+
+
 def _update_by_machine(machine, step, options, gradients, now):
+    if _adds(machine, step, options):
+        _add_by_machine(machine, step, gradients, now)
+        return
     state = _state(step)
     iterate = machine.iterate(_point(step), state, now)
     iterate = [p if k is None else p * k for p, k in zip(iterate, _keep(step, options, now), strict=True)]
@@ -253,6 +271,10 @@ def _state(step):
 
 def _assign_all(step, point, state):
     _assign(step.weights, point)
+    _assign_state(step, state)
+
+
+def _assign_state(step, state):
     for name, variables in step.slots.items():
         _assign(tf.nest.flatten(variables), tf.nest.flatten(state[name]))
 

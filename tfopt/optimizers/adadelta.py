@@ -19,7 +19,7 @@ def update(g, p, slots, s, blend):
     r = blend(r, tf.square(g), s.one_minus_rho)
     delta = g * tf.sqrt((d + s.epsilon) / (r + s.epsilon))
     d = blend(d, tf.square(delta), s.one_minus_rho)
-    return p - s.rate * delta, (r, d)
+    return -s.rate * delta, (r, d)
 
 
 def scalars(t, learning_rate, rho, epsilon):

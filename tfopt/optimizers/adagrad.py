@@ -15,7 +15,7 @@ def update(g, p, slots, s):
     """r ← r + g²; θ ← θ − εg/(δ + √r)."""
     (r,) = slots
     r = r + tf.square(g)
-    return p - s.rate * g / (tf.sqrt(r) + s.epsilon), (r,)
+    return g / (tf.sqrt(r) + s.epsilon) * -s.rate, (r,)
 
 
 def scalars(t, learning_rate, epsilon):

@@ -17,13 +17,13 @@ from tfopt.optimizers.amsgrad import reddi_rule
 def outside(g, p, slots, s, moments):
     """θ ← θ − ε ŝ / (√r̂ + δ); δ and ε come with the bias corrections multiplied in."""
     m, v = moments(g, slots[0], slots[1], s)
-    return p - s.rate * m / (tf.sqrt(v) + s.epsilon), (m, v)
+    return m / (tf.sqrt(v) + s.epsilon) * -s.rate, (m, v)
 
 
 def inside(g, p, slots, s, moments):
     """θ ← θ − ε ŝ / √(r̂ + δ)."""
     m, v = moments(g, slots[0], slots[1], s)
-    return p - s.rate * m / tf.sqrt(v + s.epsilon), (m, v)
+    return m / tf.sqrt(v + s.epsilon) * -s.rate, (m, v)
 
 
 def rule(beta_1, beta_2, epsilon, epsilon_mode):

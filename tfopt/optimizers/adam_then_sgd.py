@@ -67,7 +67,7 @@ class SwitchingMachine(Machine):
             gradients, iterate, state["momentum"], state["velocity"], scalars, strict=True
         ):
             m, v = self.moments(g, m, v, s)
-            steps.append(-s.rate * m / (tf.sqrt(v) + s.epsilon))
+            steps.append(m / (tf.sqrt(v) + s.epsilon) * -s.rate)
             moved.append(p + steps[-1])
             first.append(m)
             second.append(v)

@@ -20,7 +20,7 @@ def reddi(g, p, slots, s, moments):
     m, v, largest = slots
     m, v = moments(g, m, v, s)
     largest = tf.maximum(largest, v * s.inverse_correction)
-    return p - s.rate * m / (tf.sqrt(largest) + s.epsilon), (m, v, largest)
+    return m / (tf.sqrt(largest) + s.epsilon) * -s.rate, (m, v, largest)
 
 
 def reddi_inside(g, p, slots, s, moments):
@@ -28,7 +28,7 @@ def reddi_inside(g, p, slots, s, moments):
     m, v, largest = slots
     m, v = moments(g, m, v, s)
     largest = tf.maximum(largest, v * s.inverse_correction)
-    return p - s.rate * m / tf.sqrt(largest + s.epsilon), (m, v, largest)
+    return m / tf.sqrt(largest + s.epsilon) * -s.rate, (m, v, largest)
 
 
 def recursive(g, p, slots, s, blend):
@@ -36,7 +36,7 @@ def recursive(g, p, slots, s, blend):
     m, largest = slots
     m = blend(m, g, s.one_minus_beta_1)
     largest = largest + s.newest_weight * tf.nn.relu(tf.square(g) - largest)
-    return p - s.rate * m / (tf.sqrt(largest) + s.epsilon), (m, largest)
+    return m / (tf.sqrt(largest) + s.epsilon) * -s.rate, (m, largest)
 
 
 def scalars(t, learning_rate, beta_1, beta_2, epsilon, epsilon_mode="outside"):

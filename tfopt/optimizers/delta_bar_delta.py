@@ -17,7 +17,7 @@ def update(g, p, slots, s):
     agreement = trace * g
     gain = tf.where(agreement > 0, gain + s.increment, tf.where(agreement < 0, gain * s.shrink, gain))
     # εg first: TensorFlow reassociates scalar·tensor·tensor on one replica and not on the other.
-    return p - gain * (s.rate * g), (gain, g + (trace - g) * s.theta)
+    return gain * (-s.rate * g), (gain, g + (trace - g) * s.theta)
 
 
 def scalars(t, learning_rate, kappa, phi, theta):

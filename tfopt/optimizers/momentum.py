@@ -10,10 +10,10 @@ from tfopt.optimizers._rule import Rule, require_momentum, value_at
 
 
 def update(g, p, slots, s):
-    """v ← αv − εg; θ ← θ + v."""
+    """v ← αv − εg; θ ← θ + v: the increment is v."""
     (v,) = slots
     v = s.momentum * v - s.rate * g
-    return p + v, (v,)
+    return v, (v,)
 
 
 def scalars(t, learning_rate, momentum):

@@ -20,15 +20,15 @@ DECAY_RATE = 0.004
 def dozat(g, p, slots, s, moments):
     """θ ← θ − (ε_s s + ε_g g)/(√r̂ + δ): next step's momentum applied already now."""
     m, v = moments(g, slots[0], slots[1], s)
-    return p - (s.momentum_rate * m + s.gradient_rate * g) / (tf.sqrt(v) + s.epsilon), (m, v)
+    return (-s.momentum_rate * m - s.gradient_rate * g) / (tf.sqrt(v) + s.epsilon), (m, v)
 
 
 def adam_keeping_step(g, p, slots, s, moments):
     """Adam's update Δ, which also stays in a slot."""
     m, v, _ = slots
     m, v = moments(g, m, v, s)
-    step = -s.rate * m / (tf.sqrt(v) + s.epsilon)
-    return p + step, (m, v, step)
+    step = m / (tf.sqrt(v) + s.epsilon) * -s.rate
+    return step, (m, v, step)
 
 
 def lookahead(slots, s):

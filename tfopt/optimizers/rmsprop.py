@@ -15,30 +15,30 @@ def plain(g, p, slots, s, blend):
     """r ← ρr + (1−ρ)g²; θ ← θ − εg/(δ + √r)."""
     (r,) = slots
     r = blend(r, tf.square(g), s.one_minus_rho)
-    return p - s.rate * g / (tf.sqrt(r) + s.epsilon), (r,)
+    return g / (tf.sqrt(r) + s.epsilon) * -s.rate, (r,)
 
 
 def centered(g, p, slots, s, blend):
     """As `plain`, with the variance r − m² in place of the mean square."""
     r, m = slots
     r, m, root = _deviation(g, r, m, s, blend)
-    return p - s.rate * g / (root + s.epsilon), (r, m)
+    return g / (root + s.epsilon) * -s.rate, (r, m)
 
 
 def with_momentum(g, p, slots, s, blend):
     """v ← αv − εg/(δ + √r); θ ← θ + v."""
     r, v = slots
     r = blend(r, tf.square(g), s.one_minus_rho)
-    v = s.momentum * v - s.rate * g / (tf.sqrt(r) + s.epsilon)
-    return p + v, (r, v)
+    v = s.momentum * v - g / (tf.sqrt(r) + s.epsilon) * s.rate
+    return v, (r, v)
 
 
 def centered_with_momentum(g, p, slots, s, blend):
     """As `with_momentum`, with the variance r − m² in place of the mean square."""
     r, v, m = slots
     r, m, root = _deviation(g, r, m, s, blend)
-    v = s.momentum * v - s.rate * g / (root + s.epsilon)
-    return p + v, (r, v, m)
+    v = s.momentum * v - g / (root + s.epsilon) * s.rate
+    return v, (r, v, m)
 
 
 def lookahead(slots, s):

@@ -9,7 +9,7 @@ from tfopt.optimizers._rule import Rule
 
 def update(g, p, slots, s):
     """θ ← θ − εg."""
-    return p - s.rate * g, slots
+    return -s.rate * g, slots
 
 
 def scalars(t, learning_rate):
