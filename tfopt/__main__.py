@@ -18,10 +18,20 @@ def main(arguments=None):
         arguments: List of command-line arguments, without the program's name; default those of the process.
 
     Returns:
-        Exit code of the subcommand; 2 if there is no such one.
+        Exit code of the subcommand; 2 if there is no such one; 141 if nobody reads its output any more.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left to print goes nowhere, at the end of the process too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _run(arguments):
     name = arguments[0] if arguments else None
     if name in COMMANDS:
         return importlib.import_module(COMMANDS[name][0]).main(arguments[1:])
