@@ -73,7 +73,9 @@ class Given:
 
     def arguments(self):
         """What the kernel takes."""
-        bound = {"bound": self.options.clipvalue} if self.options.clipvalue and not _scales(self.options) else {}
+        bound = (
+            {"bound": self.options.clipvalue} if self.options.clipvalue and not _scales(self.options) else {}
+        )
         return {
             "gradients": self.gradients,
             "accumulators": self.step.accumulators,
