@@ -64,7 +64,7 @@ class Given:
 
     @functools.cached_property
     def norms(self):
-        """The norm of all sums of gradients, and the norm of each; one pass that finite check and clipping share."""
+        """The norm of all sums of gradients, and of each: one pass that finite check and clipping share."""
         return self.kernel.norms(self.gradients, self.step.accumulators)
 
     def finite(self):
