@@ -1,4 +1,4 @@
-"""Adam's fused update with options in its pass, of an embedding by rows, over micro-steps; Keras beside it."""
+"""Adam's fused update with options, of an embedding by rows, and over micro-steps; Keras beside it."""
 
 import gc
 from collections.abc import Callable
