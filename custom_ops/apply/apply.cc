@@ -3,20 +3,6 @@
 #include <algorithm>
 
 namespace tfopt {
-namespace {
-
-// Elements worked on before the next; a tile and its slots stay in the nearest cache.
-constexpr int64_t kTile = 1024;
-
-void* advance(void* pointer, int64_t elements, Type type) {
-  return static_cast<char*>(pointer) + elements * size_of(type);
-}
-
-const void* advance(const void* pointer, int64_t elements, Type type) {
-  return static_cast<const char*>(pointer) + elements * size_of(type);
-}
-
-}  // namespace
 
 void Plan::reserve(int variables) {
   variables_.reserve(variables);
@@ -38,16 +24,26 @@ void Plan::run(int64_t begin, int64_t end) const {
 }
 
 void Plan::run_variable(const Variable& variable, int64_t begin, int64_t end) const {
-  const bool direct = !variable.average && weight_ == compute_type(weight_) && gradient_ == weight_;
-  const int64_t tile = direct ? end - begin : kTile;
-  for (; begin < end; begin += tile) run_tile(variable, begin, std::min(tile, end - begin));
+  const bool beside = variable.average || variable.gradient.accumulator || bound_ != HUGE_VAL;
+  if (!beside && weight_ == compute_type(weight_) && variable.gradient.direct(gradient_))
+    return run_whole(variable, begin, end - begin);
+  Scratch zeros[2] = {};
+  for (; begin < end; begin += kTile) run_tile(variable, begin, std::min(kTile, end - begin), beside, zeros);
 }
 
-void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n) const {
+void Plan::run_whole(const Variable& variable, int64_t begin, int64_t n) const {
+  void* slots[kMostSlots] = {};
+  for (int k = 0; k < rule_.slots; ++k) slots[k] = advance(variable.slots[k], begin, weight_);
+  (weight_ == kDouble ? rule_.update_double : rule_.update_float)(
+      advance(variable.gradient.values, begin, gradient_), advance(variable.weight, begin, weight_), slots, n,
+      variable.step);
+}
+
+void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n, bool beside, Scratch* zeros) const {
   const Type compute = compute_type(weight_);
-  float wide_weight[kTile], wide_gradient[kTile];
+  float wide_weight[kTile];
+  Scratch scratch;
   void* weight = advance(variable.weight, begin, weight_);
-  const void* gradient = advance(variable.gradient, begin, gradient_);
   void* slots[kMostSlots] = {};
   for (int k = 0; k < rule_.slots; ++k) slots[k] = advance(variable.slots[k], begin, compute);
   void* point = weight;
@@ -55,14 +51,23 @@ void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n) const {
     table_.widen[weight_](weight, wide_weight, n);
     point = wide_weight;
   }
-  if (gradient_ != compute) {
-    table_.widen[gradient_](gradient, wide_gradient, n);
-    gradient = wide_gradient;
+  const void* gradient = variable.gradient.own_tile(table_, gradient_, begin, n, scratch);
+  if (beside) {
+    const Beside with = make_beside(variable, begin, zeros);
+    (compute == kDouble ? rule_.update_beside_double : rule_.update_beside_float)(gradient, point, slots, n,
+                                                                                  variable.step, with);
+  } else {
+    (compute == kDouble ? rule_.update_double : rule_.update_float)(gradient, point, slots, n, variable.step);
   }
-  (compute == kDouble ? rule_.update_double : rule_.update_float)(gradient, point, slots, n, variable.step);
-  if (variable.average)
-    table_.average[compute](point, advance(variable.average, begin, compute), n, average_rate_);
   if (weight_ != compute) table_.narrow[weight_](wide_weight, weight, n);
+}
+
+Beside Plan::make_beside(const Variable& variable, int64_t begin, Scratch* zeros) const {
+  const Type compute = compute_type(weight_);
+  Beside made = {zeros[0].bytes, zeros[1].bytes, bound_, variable.average ? average_rate_ : 0};
+  if (variable.gradient.accumulator) made.accumulator = advance(variable.gradient.accumulator, begin, compute);
+  if (variable.average) made.average = advance(variable.average, begin, compute);
+  return made;
 }
 
 }  // namespace tfopt
