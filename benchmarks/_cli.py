@@ -6,13 +6,24 @@ import pathlib
 import tensorflow as tf
 
 import tfopt
-from benchmarks import _machine, _report, every_rule, fused_update, graph_cost, update_step
+from benchmarks import (
+    _machine,
+    _report,
+    every_rule,
+    first_step,
+    fused_update,
+    graph_cost,
+    peers,
+    update_step,
+)
 
 BENCHMARKS = {
     "update_step": update_step,
     "graph_cost": graph_cost,
     "every_rule": every_rule,
     "fused_update": fused_update,
+    "first_step": first_step,
+    "peers": peers,
 }
 
 
@@ -24,7 +35,7 @@ def main(arguments=None):
     rounds = options.rounds or (1 if options.smoke else 31)
     folder = options.output or (None if options.smoke else _report.RESULTS)
     for name in options.names or BENCHMARKS:
-        result = run(BENCHMARKS[name], options.smoke, rounds)
+        result = run(BENCHMARKS[name], options.smoke, rounds, options.slow)
         _report.show(result)
         if folder:
             _report.write(result, folder, name)
@@ -37,18 +48,20 @@ def parser():
     made = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     made.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
     made.add_argument("--smoke", action="store_true", help="tiny sizes that measure nothing, nothing kept")
+    made.add_argument("--slow", action="store_true", help="also what needs minutes to be traced")
     made.add_argument("--rounds", type=int, help="measurements of each contender")
     made.add_argument("--output", type=pathlib.Path, help="folder for the JSON; default: benchmarks/results")
     return made
 
 
-def run(benchmark, smoke, rounds):
-    """One benchmark's result."""
+def run(benchmark, smoke, rounds, slow=False):
+    """One benchmark's result; `slow` is for those that leave out slow contenders otherwise."""
     before = _machine.load()
-    rows = list(benchmark.run(smoke, rounds))
+    chosen = {"slow": slow} if benchmark in (first_step, peers) else {}
+    rows = list(benchmark.run(smoke, rounds, **chosen))
     return {
         "title": benchmark.TITLE,
-        "machine": _machine.description(),
+        "machine": _machine.description(getattr(benchmark, "PACKAGES", ())),
         "rounds": rounds,
         "load": [before, _machine.load()],
         "rows": rows,
