@@ -1,4 +1,4 @@
-"""Prints as JSON, for tensorflow.bzl, where TensorFlow lies, its version, and the flags of custom_ops/build.py.
+"""Prints as JSON, for tensorflow.bzl, where TensorFlow lies, its version, and custom_ops/build.py's flags.
 
 TensorFlow is looked up, not imported: that takes seconds.
 """
@@ -18,7 +18,9 @@ def main(build):
     """Print what is found; exit with a sentence where there is no TensorFlow."""
     found = importlib.util.find_spec("tensorflow")
     if found is None:
-        sys.exit(f"{sys.executable} has no TensorFlow: activate an environment that has, or run `make bazel`.")
+        sys.exit(
+            f"{sys.executable} has no TensorFlow: activate an environment that has, or run `make bazel`."
+        )
     settings = runpy.run_path(build)
     facts = {
         "folder": str(pathlib.Path(found.origin).parent),

@@ -1,4 +1,4 @@
-"""What a fresh process does with an installed wheel, and with libraries that are missing, cut off or foreign."""
+"""What a fresh process does with an installed wheel, and with libraries missing, cut off or foreign."""
 
 import json
 import os
