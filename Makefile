@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 WORKERS ?= 2
 
 BIN := .venv/bin
+PEERS := .venv/peers/bin
 EMPTY := build/empty
 # Folders too, so that a removed file counts as a change.
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE $(shell find tfopt custom_ops -not -path '*/__pycache__*')
@@ -21,10 +22,10 @@ SUITE = --pyargs tfopt "$(CURDIR)/tests"
 
 # pip must not run twice in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test test-all bench lint format bazel clean distclean
+.PHONY: help demo test test-all bench bench-peers lint format bazel clean distclean
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.tfopt  ## Compare every optimizer on 5,000 handwritten digits; the page is demo/index.html.
 	$(BIN)/tfopt compare --output demo $(DEMO_ARGS)
@@ -37,6 +38,9 @@ test-all: lint .venv/.tfopt  ## The same with the slow tests.
 
 bench: .venv/.tfopt  ## Measure update steps beside Keras'; the tables go to benchmarks/README.md.
 	$(BIN)/python benchmarks $(BENCH_ARGS)
+
+bench-peers: .venv/peers/.tfopt  ## Adam beside PyTorch's, optax' and DeepSpeed's, in an environment of their own.
+	$(PEERS)/python benchmarks $(or $(BENCH_ARGS),peers)
 
 lint: .venv/.dev  ## Style, docstrings, types.
 	$(BIN)/ruff check .
@@ -74,4 +78,11 @@ distclean: clean  ## Remove the environment and the demo's results as well.
 	rm -rf build/lib build/bdist.* dist *.egg-info
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl
+	touch $@
+
+# One environment for all that is compared, which the tests never see.
+.venv/peers/.tfopt: requirements/peers.txt .venv/.tfopt
+	test -d $(PEERS) || $(PYTHON) -m venv .venv/peers
+	$(PEERS)/pip install --quiet -r $<
+	$(PEERS)/pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl
 	touch $@

@@ -6,7 +6,17 @@ import pathlib
 import tensorflow as tf
 
 import tfopt
-from benchmarks import _machine, _report, every_rule, fused_options, fused_update, graph_cost, update_step
+from benchmarks import (
+    _machine,
+    _report,
+    every_rule,
+    first_step,
+    fused_options,
+    fused_update,
+    graph_cost,
+    peers,
+    update_step,
+)
 
 BENCHMARKS = {
     "update_step": update_step,
@@ -14,7 +24,11 @@ BENCHMARKS = {
     "every_rule": every_rule,
     "fused_update": fused_update,
     "fused_options": fused_options,
+    "first_step": first_step,
+    "peers": peers,
 }
+# They need more than tfopt does, and run when they are named.
+APART = ("peers",)
 
 
 def main(arguments=None):
@@ -24,8 +38,8 @@ def main(arguments=None):
     tfopt.kernels.status()  # XLA takes the kernels' lowering in only before TensorFlow's first operation.
     rounds = options.rounds or (1 if options.smoke else 31)
     folder = options.output or (None if options.smoke else _report.RESULTS)
-    for name in options.names or BENCHMARKS:
-        result = run(BENCHMARKS[name], options.smoke, rounds)
+    for name in options.names or [name for name in BENCHMARKS if options.smoke or name not in APART]:
+        result = run(BENCHMARKS[name], options.smoke, rounds, options.slow)
         _report.show(result)
         if folder:
             _report.write(result, folder, name)
@@ -36,20 +50,27 @@ def main(arguments=None):
 def parser():
     """What the command line takes."""
     made = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
-    made.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    made.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(BENCHMARKS)}; default: all but {', '.join(APART)}",
+    )
     made.add_argument("--smoke", action="store_true", help="tiny sizes that measure nothing, nothing kept")
+    made.add_argument("--slow", action="store_true", help="also what needs minutes to be traced")
     made.add_argument("--rounds", type=int, help="measurements of each contender")
     made.add_argument("--output", type=pathlib.Path, help="folder for the JSON; default: benchmarks/results")
     return made
 
 
-def run(benchmark, smoke, rounds):
-    """One benchmark's result."""
+def run(benchmark, smoke, rounds, slow=False):
+    """One benchmark's result; `slow` is for those that leave out slow contenders otherwise."""
     before = _machine.load()
-    rows = list(benchmark.run(smoke, rounds))
+    chosen = {"slow": slow} if benchmark in (first_step, peers) else {}
+    rows = list(benchmark.run(smoke, rounds, **chosen))
     return {
         "title": benchmark.TITLE,
-        "machine": _machine.description(),
+        "machine": _machine.description(getattr(benchmark, "PACKAGES", ())),
         "rounds": rounds,
         "load": [before, _machine.load()],
         "rows": rows,

@@ -10,14 +10,14 @@ PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
-def description():
-    """Processor, cores, operating system and versions."""
+def description(others=()):
+    """Processor, cores, operating system and versions, also of the packages `others`."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{package: found for package in PACKAGES if (found := installed(package))},
+        **{package: found for package in (*PACKAGES, *others) if (found := installed(package))},
     }
 
 

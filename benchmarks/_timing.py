@@ -34,17 +34,19 @@ class Times:
         return Ratio(*np.percentile(self.seconds[name] / self.seconds[base], (25, 50, 75)).tolist())
 
 
-def measure(contenders: Mapping[str, Callable[[], object]], rounds, clock=time.perf_counter):
+def measure(contenders: Mapping[str, Callable[[], object]], rounds, clock=time.perf_counter, rest=0.0):
     """Call each contender once a round, in an order drawn anew each time; the first round is not counted.
 
     Args:
         contenders: Functions without arguments that return when their work is done.
         rounds: Number of rounds that count.
         clock: Seconds since some moment.
+        rest: Seconds to wait before each call, for threads of the one before that spin before they sleep.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for k in range(rounds + 1):
         for name in random.Random(k).sample(list(contenders), len(contenders)):
+            time.sleep(rest)
             elapsed = time_once(contenders[name], clock)
             if k > 0:
                 seconds[name].append(elapsed)

@@ -1,4 +1,4 @@
-"""Every first-order optimizer's Python rule, plain, against the class of Keras that comes nearest to it."""
+"""Every first-order optimizer's fused kernel and Python rule beside Keras' nearest class."""
 
 import functools
 import gc
@@ -15,23 +15,25 @@ from benchmarks._timing import measure
 
 TITLE = "Every first-order rule on ResNet-50's tensors, plain graph"
 
+COLUMNS = ("limit", "fused", "tfopt", "keras")
+
 
 class Case(NamedTuple):
-    """An optimizer, the number of its slots, and Keras' nearest; None where Keras has nothing like it."""
+    """A maker of an optimizer, the number of its slots, and of Keras' nearest; None where there is none."""
 
-    make: Callable
+    make: Callable  # takes `fused`
     slots: int
     peer: Callable | None
 
 
 def rule(name, **arguments):
-    """A maker of tfopt's optimizer without a fused kernel."""
-    return functools.partial(getattr(tfopt, name), fused=False, **arguments)
+    """A maker of tfopt's optimizer."""
+    return functools.partial(getattr(tfopt, name), **arguments)
 
 
-def averaged_sgd():
+def averaged_sgd(fused=True):
     """An exponential mean over gradient descent."""
-    return tfopt.PolyakAverage(tfopt.SGD(fused=False), decay=0.99)
+    return tfopt.PolyakAverage(tfopt.SGD(fused=fused), decay=0.99)
 
 
 CASES = {
@@ -66,15 +68,22 @@ def run(smoke, rounds):
 
 
 def compare(case, gradients, total, rounds):
-    """What was measured for one optimizer, which must move `total` bytes."""
-    contenders = {"limit": bandwidth_limit(total), "tfopt": Step(case.make(), gradients)}
+    """What was measured for one optimizer, which must move `total` bytes; None for what there is not."""
+    made = {"limit": bandwidth_limit(total), "tfopt": Step(case.make(fused=False), gradients)}
+    fused = Step(case.make(), gradients)
+    if runs_a_kernel(fused):
+        made["fused"] = fused
     if case.peer:
-        contenders["keras"] = Step(case.peer(), gradients)
-    times = measure(contenders, rounds)
+        made["keras"] = Step(case.peer(), gradients)
+    times = measure(made, rounds)
     return {
-        "limit ms": times.milliseconds("limit"),
-        "tfopt ms": times.milliseconds("tfopt"),
-        "keras ms": times.milliseconds("keras") if case.peer else None,
+        **{f"{name} ms": times.milliseconds(name) if name in made else None for name in COLUMNS},
         "tfopt / keras": times.ratio("tfopt", "keras") if case.peer else None,
         "limit / tfopt": times.ratio("limit", "tfopt"),
+        "limit / fused": times.ratio("limit", "fused") if "fused" in made else None,
     }
+
+
+def runs_a_kernel(step):
+    """Whether one of tfopt's operations is in the graph."""
+    return any(op.type.startswith("Tfopt") for op in step.trace().get_operations())

@@ -113,7 +113,7 @@ def build(output, cache):
 
 def _link(host, library, objects, others):
     _run([COMPILER, "-shared", "-o", str(library), *objects, *host.link, *others, "-Wl,-z,defs", "-Wl,-s"])
-    facts = {"tensorflow": host.version}
+    facts = {"tensorflow": host.version, "sha256": hashlib.sha256(library.read_bytes()).hexdigest()}
     library.with_suffix(".json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 

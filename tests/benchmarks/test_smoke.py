@@ -147,3 +147,89 @@ def test_readme_holds_the_kept_results(benchmarks):
     readme = report.README.read_text(encoding="utf-8")
     for path in sorted(report.RESULTS.glob("*.json")):
         assert report.markdown(json.loads(path.read_text(encoding="utf-8"))) in readme
+
+
+# -- Other libraries -------------------------------------------------------------------------------------
+
+
+def test_a_library_that_is_not_there_is_named_in_its_row(benchmarks, shapes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    rows = {row["update"]: row for row in benchmarks("peers").compare(shapes.single(3), 1)}
+    assert "torch" in rows["torch fused"]["note"]
+    assert rows["torch fused"]["ms"] is None
+    assert rows["ResourceApplyAdam"]["ms"] > 0
+    assert rows["ResourceApplyAdam"]["note"] == ""
+
+
+def test_slow_contenders_are_left_out_by_name(kept):
+    rows = [row for row in kept["peers"]["rows"] if row["update"] == "keras"]
+    assert [row["ms"] is None for row in rows] == ["--slow" in row["note"] for row in rows] == [False, True]
+
+
+class Computed:
+    """A contender in NumPy, with some β₂ and δ's place, that may forget a variable."""
+
+    def __init__(self, adam, changes, forgets=False):
+        self.adam, self.changes, self.forgets, self.fed = adam, changes, forgets, []
+
+    def feed(self, gradients):
+        self.gradients = gradients
+
+    def __call__(self):
+        self.fed.append(self.gradients)
+
+    def weights(self):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.changes.items():
+                patch.setitem(self.adam.__globals__["ADAM"], name, value)
+            made = [self.adam(*tensors).astype(np.float32) for tensors in zip(*self.fed, strict=True)]
+        return [0 * w if self.forgets and i == 1 else w for i, w in enumerate(made)]
+
+
+WRONG = [{"beta_1": 0.89}, {"beta_2": 0.998}, {"learning_rate": 1.01e-3}, {"epsilon": 1e-3}]
+
+
+@pytest.mark.parametrize("changes", WRONG, ids=str)
+def test_another_update_than_adams_is_not_timed(benchmarks, changes):
+    check, peers = benchmarks("_contenders.check"), benchmarks("peers")
+    gradients = [np.float32([[0.3, -2.0, 1e-3]]), np.float32([0.7])]
+    right = peers.checked(lambda _: Computed(check.adam, {}), gradients)
+    assert right.contender.gradients is gradients
+    with pytest.raises(ArithmeticError, match="weights are wrong"):
+        peers.checked(lambda _: Computed(check.adam, changes), gradients)
+    with pytest.raises(ArithmeticError, match="weights are wrong"):
+        peers.checked(lambda _: Computed(check.adam, {}, forgets=True), gradients)
+
+
+def test_a_weight_that_is_no_number_is_wrong(benchmarks):
+    check = benchmarks("_contenders.check")
+    contender = Computed(lambda *gradients: gradients[0] * np.nan, {})
+    contender.adam = check.adam
+    contender.weights = lambda: [np.float32([np.nan])]
+    assert check.error_after_two_updates(contender, [np.float32([1.0])])[0] == np.inf
+
+
+def test_the_fused_kernel_has_a_column_of_its_own(kept):
+    rows = {row["optimizer"]: row for row in kept["every_rule"]["rows"]}
+    assert rows["AdamThenSGD"]["limit / fused"] is None
+    assert (rows["Adam"]["limit / fused"] is None) == (not tfopt.kernels.status())
+
+
+def test_the_first_step_is_timed_without_the_models_variables(benchmarks, shapes, monkeypatch):
+    first_step, clock = benchmarks("first_step"), Clock()
+    monkeypatch.setattr(first_step.time, "perf_counter", clock)
+
+    class Slow(first_step.Nothing):
+        def build(self, variables):
+            clock.now += len(variables)
+
+        def apply(self, gradients, variables):
+            clock.now += 10 * len(gradients)
+
+    clock.now = 5.0
+    assert first_step.first_step(Slow, benchmarks("_steps").random_gradients(shapes.many(3, 4))) == 33.0
+
+
+def test_nodes_are_counted_beyond_the_gradients(kept):
+    (row,) = kept["first_step"]["rows"]
+    assert 0 <= row["fused nodes"] < row["keras nodes"]

@@ -1,4 +1,4 @@
-"""The kernels without TensorFlow, under AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""The kernels without TensorFlow, under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer."""
 
 import os
 import pathlib
@@ -91,3 +91,28 @@ def said_of(folder, name, flag):
     command = [COMPILER, *flags, "-DTFOPT_ISA=tried", flag, f"-I{ROOT}", "-c", source]
     output = ["-o", str(folder / "k.o")]
     return subprocess.run([*command, *output], capture_output=True, text=True, check=True).stderr
+
+
+@pytest.fixture(scope="module")
+def threads(tmp_path_factory):
+    """threads.cc and the kernels, built with ThreadSanitizer."""
+    folder = tmp_path_factory.mktemp("threads")
+    checks = ("-O1", "-g", "-fsanitize=thread", "-pthread")
+    objects = compile_objects(folder, *checks)
+    source = str(ROOT / "tests" / "custom_ops" / "threads.cc")
+    made = str(folder / "threads")
+    run([COMPILER, "-std=c++17", *checks, f"-I{ROOT}", source, *objects, "-o", made])
+    return made
+
+
+@pytest.mark.slow
+def test_ranges_that_do_not_overlap_may_run_at_the_same_time(threads):
+    rules = (ROOT / "custom_ops" / "rules" / "index.inc").read_text().count("\nTFOPT_RULE(")
+    assert int(run([threads]).split()[0]) >= rules * 4 * 2
+
+
+@pytest.mark.slow
+def test_the_sanitizer_sees_ranges_that_do_overlap(threads):
+    done = subprocess.run([threads, "overlap"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "data race" in done.stderr

@@ -1,6 +1,7 @@
 """Loading: once, only when asked for, and one sentence where it fails; what `tfopt kernels` says."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ def train():
 def broken_library(folder, facts, content=b"not a library"):
     path = folder / "libtfopt_cpu.so"
     path.write_bytes(content)
+    facts = {"sha256": hashlib.sha256(content).hexdigest()} | facts
     path.with_suffix(".json").write_text(json.dumps(facts))
     return path
 
@@ -67,6 +69,15 @@ def test_a_file_that_is_no_library_is_reported(elsewhere, tmp_path, caplog):
     assert train() == 0.0
     assert len(caplog.records) == 1
     assert "libtfopt_cpu.so" in str(tfopt.kernels.status())
+
+
+@pytest.mark.parametrize("facts", ["{}", "[]", "", json.dumps({"tensorflow": tf.__version__})])
+def test_a_library_that_says_nothing_of_itself_is_not_loaded(elsewhere, tmp_path, caplog, facts):
+    path = broken_library(tmp_path, {})
+    path.with_suffix(".json").write_text(facts)
+    elsewhere(path)
+    assert train() == 0.0
+    assert len(caplog.records) == 1
 
 
 def test_switched_off_nothing_is_loaded_or_said(monkeypatch, caplog):

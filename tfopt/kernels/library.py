@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -68,10 +69,16 @@ def _load_lowering(path):
 
 
 def _check(path):
-    """Require a file that was built for the TensorFlow that runs."""
+    """Require a whole file that was built for the TensorFlow that runs."""
     if not path.is_file():
         raise ValueError(f"{path.name} was not built when tfopt was installed.")
-    _check_version(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["tensorflow"])
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    if not (isinstance(facts, dict) and {"tensorflow", "sha256"} <= facts.keys()):
+        raise ValueError(f"what {path.name} was built for is not known.")
+    _check_version(facts["tensorflow"])
+    # Loading a file that was cut off kills the process.
+    if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
+        raise ValueError(f"{path.name} is damaged: it is not the file that was built.")
 
 
 def _check_version(built_for):
