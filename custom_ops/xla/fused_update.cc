@@ -76,19 +76,23 @@ class FusedUpdateXla : public XlaOpKernel {
  public:
   explicit FusedUpdateXla(OpKernelConstruction* context) : XlaOpKernel(context) {
     std::string rule;
-    int slots = 0, averages = 0;
+    int slots = 0, averages = 0, accumulators = 0, rows = 0;
     OP_REQUIRES_OK(context, context->GetAttr("rule", &rule));
     OP_REQUIRES_OK(context, context->GetAttr("groups", &groups_));
     OP_REQUIRES_OK(context, context->GetAttr("N", &count_));
     OP_REQUIRES_OK(context, context->GetAttr("S", &slots));
     OP_REQUIRES_OK(context, context->GetAttr("A", &averages));
+    OP_REQUIRES_OK(context, context->GetAttr("C", &accumulators));
+    OP_REQUIRES_OK(context, context->GetAttr("R", &rows));
     OP_REQUIRES_OK(context, context->GetAttr("T", &type_));
     rule_ = find_lowering(rule);
     const bool fits = rule_ && slots == count_ * rule_->slots && (averages == 0 || averages == count_) &&
-                      groups_.size() == static_cast<size_t>(count_);
+                      (accumulators == 0 || accumulators == count_) && groups_.size() == static_cast<size_t>(count_);
     OP_REQUIRES(context, fits, absl::InvalidArgumentError("TfoptFusedUpdate: lists that do not fit the rule."));
+    OP_REQUIRES(context, rows == 0, absl::UnimplementedError("TfoptFusedUpdate: XLA takes dense gradients only."));
     averaged_ = averages > 0;
-    variables_ = slots + count_ + averages;
+    accumulated_ = accumulators > 0;
+    variables_ = slots + count_ + averages + accumulators;
     wide_ = type_ == tensorflow::DT_DOUBLE ? tensorflow::DT_DOUBLE : tensorflow::DT_FLOAT;
     OP_REQUIRES_OK(context, tensorflow::DataTypeToPrimitiveType(type_, &narrow_type_));
     OP_REQUIRES_OK(context, tensorflow::DataTypeToPrimitiveType(wide_, &wide_type_));
@@ -112,12 +116,30 @@ class FusedUpdateXla : public XlaOpKernel {
     const bool one_factor = context->InputShape(numbers + 3).dims() == 0;
     const XlaOp factors = context->Input(numbers + 3);
     const XlaOp factor = one_factor ? widen(factors) : at(factors, {i});
-    element.gradient = widen(context->Input(variables_ + i)) * factor;
+    TF_RETURN_IF_ERROR(read_gradient(context, i, &element.gradient));
+    element.gradient = cut(element.gradient * factor, widen(context->Input(numbers + 4)));
     const XlaOp point = rule_->update(element);
     TF_RETURN_IF_ERROR(context->AssignVariable(i, type_, xla::ConvertElementType(point, narrow_type_)));
     for (int k = 0; k < rule_->slots; ++k)
       TF_RETURN_IF_ERROR(context->AssignVariable((k + 1) * count_ + i, wide_, element.slots[k]));
-    return averaged_ ? average(context, i, element.weight, widen(context->Input(numbers + 4))) : absl::OkStatus();
+    return averaged_ ? average(context, i, element.weight, widen(context->Input(numbers + 5))) : absl::OkStatus();
+  }
+
+  // The gradient with what was accumulated, which then is zeroed.
+  absl::Status read_gradient(XlaOpKernelContext* context, int i, XlaOp* gradient) const {
+    *gradient = widen(context->Input(variables_ + i));
+    if (!accumulated_) return absl::OkStatus();
+    const int input = variables_ - count_ + i;
+    XlaOp sum;
+    TF_RETURN_IF_ERROR(read(context, input, i, &sum));
+    *gradient = sum + *gradient;
+    return context->AssignVariable(input, wide_, xla::ZerosLike(sum));
+  }
+
+  // Cut off at ±bound; NaN stays.
+  static XlaOp cut(XlaOp x, XlaOp bound) {
+    const XlaOp below = xla::Select(xla::Gt(x, bound), bound, x);
+    return xla::Select(xla::Lt(below, -bound), -bound, below);
   }
 
   absl::Status average(XlaOpKernelContext* context, int i, XlaOp iterate, XlaOp rate) const {
@@ -158,7 +180,7 @@ class FusedUpdateXla : public XlaOpKernel {
   DataType type_, wide_;
   xla::PrimitiveType narrow_type_, wide_type_;
   int count_ = 0, variables_ = 0;
-  bool averaged_ = false;
+  bool averaged_ = false, accumulated_ = false;
 };
 
 REGISTER_XLA_OP(Name("TfoptFusedUpdate"), FusedUpdateXla);
