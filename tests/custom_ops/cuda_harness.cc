@@ -17,7 +17,6 @@ namespace {
 using tfopt::Type;
 
 constexpr int kManyGroups = 2 * tfopt::cuda::kGroups + 3;
-constexpr double kAverageRate = 0.25;
 
 struct Case {
   int rule;
@@ -25,6 +24,7 @@ struct Case {
   bool gradients, averages, accumulators;
   bool shifted;      // one buffer of each variable
   int groups, factors;
+  double bound, average_rate;
   std::vector<int64_t> sizes;
 };
 
@@ -37,17 +37,18 @@ struct Case {
 
 // The iterate by the rule alone, one element, in the type A.
 template <class A>
-using Iterate = A (*)(A g, A p, const A* slots, const tfopt::Step& step);
+using Iterate = A (*)(A g, A p, const A* slots, const tfopt::Step& step, double bound);
 
 template <class R, class A>
-A iterate(A g, A p, const A* slots, const tfopt::Step& step) {
+A iterate(A g, A p, const A* slots, const tfopt::Step& step, double bound) {
   typename R::template Slots<A> state;
   typename R::template Scalars<A> now;
   for (int k = 0; k < R::kSlots; ++k) reinterpret_cast<A*>(&state)[k] = slots[k];
   for (int k = 0; k < R::kScalars; ++k) reinterpret_cast<A*>(&now)[k] = static_cast<A>(step.scalars[k]);
   if constexpr (R::kLooksAhead) p = p - R::template ahead<A>(state, now);
   p = p * static_cast<A>(step.keep);
-  R::template update<A>(g * static_cast<A>(step.factor), p, state, now);
+  g = g * static_cast<A>(step.factor);
+  R::template update<A>(std::fmin(std::fmax(g, static_cast<A>(-bound)), static_cast<A>(bound)), p, state, now);
   return p;
 }
 
@@ -82,9 +83,9 @@ void expect_average(const Case& c, Row& row) {
     A slots[tfopt::kMostSlots] = {};
     for (size_t k = 0; k < row.slots.size(); ++k) slots[k] = static_cast<A>(row.slots[k].get(i));
     const A p = kIterates<A>[c.rule](static_cast<A>(row.plain_gradient.get(i)), static_cast<A>(row.weight.get(i)),
-                                     slots, row.step);
+                                     slots, row.step, c.bound);
     const A old = static_cast<A>(row.average.get(i));
-    row.expected_average.set(i, old + (p - old) * static_cast<A>(kAverageRate));
+    row.expected_average.set(i, tfopt::toward(old, p, static_cast<A>(c.average_rate)));
   }
 }
 
@@ -108,10 +109,10 @@ Row make_row(const Case& c, size_t variable, const tfopt::Step& step) {
 
 void update_on_cpu(const Case& c, std::vector<Row>& rows) {
   const Type gradient = c.accumulators ? tfopt::compute_type(c.weight) : c.gradient;
-  tfopt::Plan plan(tfopt::table(), c.rule, c.weight, gradient, 0);
+  tfopt::Plan plan(tfopt::table(), c.rule, c.weight, gradient, 0, c.bound);
   for (Row& row : rows) {
     tfopt::Variable one;
-    one.gradient = row.plain_gradient.data();
+    one.gradient.values = row.plain_gradient.data();
     one.weight = row.plain_weight.data();
     for (size_t k = 0; k < row.slots.size(); ++k) one.slots[k] = row.plain_slots[k].data();
     one.step = row.step;
@@ -164,7 +165,7 @@ void run(const Case& c) {
   }
   const tfopt_update update = {tfopt::kRuleFacts[c.rule].name, c.weight, c.gradient,
                                static_cast<int32_t>(tensors.size()), c.groups, tensors.data(),
-                               numbers.scalars.data(), numbers.following.data(), numbers.keep.data(), kAverageRate,
+                               numbers.scalars.data(), numbers.following.data(), numbers.keep.data(), c.average_rate, c.bound,
                                numbers.factors.data(), c.factors};
   char message[200];
   if (tfopt_cuda_update(&update, nullptr, message, sizeof message)) fail(c, message, 0);
@@ -172,68 +173,100 @@ void run(const Case& c) {
   check(c, rows);
 }
 
+// Of weights and gradients: all that compute in the same.
+const std::pair<Type, Type> kTypes[] = {
+    {tfopt::kFloat, tfopt::kFloat},        {tfopt::kFloat, tfopt::kHalf},        {tfopt::kFloat, tfopt::kBfloat16},
+    {tfopt::kDouble, tfopt::kDouble},      {tfopt::kHalf, tfopt::kHalf},         {tfopt::kHalf, tfopt::kFloat},
+    {tfopt::kHalf, tfopt::kBfloat16},      {tfopt::kBfloat16, tfopt::kBfloat16}, {tfopt::kBfloat16, tfopt::kFloat},
+    {tfopt::kBfloat16, tfopt::kHalf},
+};
+
 int run_every_rule() {
   const int64_t chunk = tfopt::cuda::kChunk;
   const std::vector<int64_t> sizes = {0, 1, 3, 4, 5, 8, 9, 0, 1023, chunk - 1, chunk, chunk + 1, 2 * chunk + 17, 0};
   const std::vector<int64_t> many(2 * tfopt::cuda::kTensors + 5, 3);
+  const int own = static_cast<int>(sizes.size());
   int cases = 0;
   for (int rule = 0; rule < tfopt::cuda::kRules; ++rule)
-    for (const Type weight : {tfopt::kFloat, tfopt::kDouble, tfopt::kHalf, tfopt::kBfloat16})
-      for (const Type gradient : {weight, tfopt::compute_type(weight)}) {
-        for (const bool shifted : {false, true}) {
-          run({rule, weight, gradient, true, false, false, shifted, 2, 0, sizes});
-          run({rule, weight, gradient, true, true, true, shifted, 1, 1, sizes});
-          run({rule, weight, gradient, false, true, true, shifted, 2, static_cast<int>(sizes.size()), sizes});
-          cases += 3;
-        }
-        run({rule, weight, gradient, true, false, false, false, kManyGroups, static_cast<int>(many.size()), many});
-        ++cases;
+    for (const auto& [weight, gradient] : kTypes) {
+      for (const bool shifted : {false, true}) {
+        run({rule, weight, gradient, true, false, false, shifted, 2, 0, HUGE_VAL, 0, sizes});
+        run({rule, weight, gradient, true, true, true, shifted, 1, 1, 0.2, 1, sizes});
+        run({rule, weight, gradient, false, true, true, shifted, 2, own, HUGE_VAL, 0.25, sizes});
+        cases += 3;
       }
+      run({rule, weight, gradient, true, false, false, false, kManyGroups, static_cast<int>(many.size()), 0.2, 0,
+           many});
+      ++cases;
+    }
   return cases;
 }
 
 // -- The norm --------------------------------------------------------------------------------------------
 
-[[noreturn]] void fail_norm(const char* what, double got, double expected) {
-  std::printf("norm: %s is %.17g, expected %.17g\n", what, got, expected);
+void expect_number(const char* what, double got, double expected) {
+  const bool same = got == expected || (std::isnan(got) && std::isnan(expected));
+  if (same || std::fabs(got - expected) <= 1e-14 * std::fabs(expected)) return;
+  std::printf("norms: %s is %.17g, expected %.17g\n", what, got, expected);
   std::exit(1);
 }
 
-void check_norm(Type type, const std::vector<Buffer>& buffers, double limit) {
+double root_of_squares(Type type, const Buffer& values, const Buffer* accumulator, long double& total) {
   long double sum = 0;
-  std::vector<tfopt_values> values;
-  for (const Buffer& one : buffers) {
-    values.push_back({one.data(), one.size()});
-    for (int64_t i = 0; i < one.size(); ++i) sum += static_cast<long double>(one.get(i)) * one.get(i);
+  for (int64_t i = 0; i < values.size(); ++i) {
+    double x = values.get(i) + (accumulator ? accumulator->get(i) : 0);
+    if (type != tfopt::kDouble) x = static_cast<float>(x);
+    sum += static_cast<long double>(x) * x;
   }
-  std::vector<double> workspace(TFOPT_NORM_WORKSPACE, -1.0);
+  total += sum;
+  return static_cast<double>(std::sqrt(sum));
+}
+
+void check_norms(Type type, const std::vector<Buffer>& buffers, const std::vector<Buffer>& accumulators,
+                 double limit) {
+  long double total = 0;
+  std::vector<tfopt_values> values;
+  std::vector<double> expected;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const Buffer* accumulator = accumulators.empty() ? nullptr : &accumulators[i];
+    values.push_back({buffers[i].data(), accumulator ? accumulator->data() : nullptr, buffers[i].size()});
+    expected.push_back(root_of_squares(type, buffers[i], accumulator, total));
+  }
+  const int32_t count = static_cast<int32_t>(values.size());
+  std::vector<double> workspace(tfopt_cuda_norms_workspace(values.data(), count), -1), each(count, -1);
   double norm = -1, factor = -1;
   char message[200];
-  if (tfopt_cuda_global_norm(type, values.data(), static_cast<int32_t>(values.size()), limit, workspace.data(),
-                             &norm, &factor, nullptr, message, sizeof message))
-    fail_norm(message, 0, 0);
-  const double expected = static_cast<double>(std::sqrt(sum));
-  const double clip = std::isfinite(expected) ? limit / std::fmax(limit, expected) : NAN;
-  const bool both_nan = std::isnan(norm) && std::isnan(expected);
-  if (!(std::fabs(norm - expected) <= 1e-14 * expected) && !both_nan && norm != expected)
-    fail_norm("the norm", norm, expected);
-  if (!(std::fabs(factor - clip) <= 1e-14) && !(std::isnan(factor) && std::isnan(clip)))
-    fail_norm("the factor", factor, clip);
+  const tfopt_norms norms = {type, count, values.data(), workspace.data(), static_cast<int64_t>(workspace.size()),
+                             &norm, each.data(), &factor, limit};
+  if (tfopt_cuda_norms(&norms, nullptr, message, sizeof message)) {
+    std::printf("norms: %s\n", message);
+    std::exit(1);
+  }
+  const double all = static_cast<double>(std::sqrt(total));
+  expect_number("the norm of all", norm, all);
+  expect_number("the factor", factor, std::isfinite(all) ? limit / std::fmax(limit, all) : NAN);
+  for (int32_t i = 0; i < count; ++i) expect_number("a norm", each[i], expected[i]);
 }
 
 void run_norms() {
   for (const Type type : {tfopt::kFloat, tfopt::kDouble, tfopt::kHalf, tfopt::kBfloat16}) {
-    std::vector<Buffer> buffers;
-    check_norm(type, buffers, 2);
-    for (const int64_t n : {0, 1, 7, 4096, 4097, 9000}) buffers.emplace_back(type, n, n % 2 == 1);
-    check_norm(type, buffers, 2);
-    check_norm(type, buffers, 1e6);
-    for (int k = 0; k < 2 * tfopt::cuda::kNormTensors; ++k) buffers.emplace_back(type, 3);
-    buffers.emplace_back(type, tfopt::cuda::kNormBlocks * tfopt::cuda::kChunk + 5);
-    check_norm(type, buffers, 2);
+    std::vector<Buffer> buffers, accumulators;
+    check_norms(type, buffers, {}, 2);
+    for (const int64_t n : {0, 1, 7, 4096, 4097, 0, 9000, 4096 * tfopt::cuda::kThreads + 5, 0}) {
+      buffers.emplace_back(type, n, n % 2 == 1);
+      accumulators.emplace_back(tfopt::compute_type(type), n, n == 4096);
+    }
+    check_norms(type, buffers, {}, 2);
+    check_norms(type, buffers, accumulators, 1e6);
+    if (type == tfopt::kDouble) {
+      for (int64_t i = 0; i < 9000; i += 2) buffers[6].set(i, 1e200);
+      check_norms(type, buffers, accumulators, 1);
+    }
+    for (int k = 0; k < 2 * tfopt::cuda::kNormTensors; ++k) buffers.emplace_back(type, k % 5);
+    check_norms(type, buffers, {}, 2);
     for (const double odd : {INFINITY, NAN}) {
       buffers[3].set(100, odd);
-      check_norm(type, buffers, 2);
+      check_norms(type, buffers, {}, 2);
     }
   }
 }
@@ -245,7 +278,7 @@ struct Step {
   double scalars[4] = {0.1, 0.1, 0.1, 0.1}, keep = 1, factors[2] = {1, 1};
   tfopt_tensor tensor = {gradient.data(), weight.data(), {first.data(), second.data(), nullptr}, nullptr, nullptr, 5,
                          1, 0};
-  tfopt_update update = {"adam", TFOPT_FLOAT, TFOPT_FLOAT, 1, 1, &tensor, scalars, nullptr, &keep, 0, nullptr, 0};
+  tfopt_update update = {"adam", TFOPT_FLOAT, TFOPT_FLOAT, 1, 1, &tensor, scalars, nullptr, &keep, 0, 1, nullptr, 0};
 };
 
 void* odd(const Buffer& buffer) { return buffer.data() + 1; }
@@ -260,7 +293,10 @@ const Fault kFaults[] = {
     {"rule", [](Step& s) { s.update.rule = "no such rule"; }},
     {"weight_type", [](Step& s) { s.update.weight_type = 4; }},
     {"weight_type", [](Step& s) { s.update.weight_type = -1; }},
-    {"gradient_type", [](Step& s) { s.update.gradient_type = TFOPT_HALF; }},
+    {"gradient_type", [](Step& s) { s.update.gradient_type = TFOPT_DOUBLE; }},
+    {"gradient_type", [](Step& s) { s.update.gradient_type = 4; }},
+    {"bound", [](Step& s) { s.update.bound = -1; }},
+    {"bound", [](Step& s) { s.update.bound = NAN; }},
     {"tensor_count", [](Step& s) { s.update.tensor_count = -1; }},
     {"group_count", [](Step& s) { s.update.group_count = -1; }},
     {"tensors", [](Step& s) { s.update.tensors = nullptr; }},
@@ -315,30 +351,41 @@ void run_update_faults() {
   expect_refusal("update", [](char* to, size_t size) { return tfopt_cuda_update(nullptr, nullptr, to, size); });
 }
 
+struct NormsCall {
+  Buffer buffer{tfopt::kFloat, 3};
+  double workspace[4], norm, each, factor;
+  tfopt_values values = {buffer.data(), nullptr, 3};
+  tfopt_norms norms = {TFOPT_FLOAT, 1, &values, workspace, 4, &norm, &each, &factor, 1};
+};
+
+const struct {
+  const char* says;
+  void (*make)(NormsCall& call);
+} kNormFaults[] = {
+    {"type", [](NormsCall& c) { c.norms.type = 9; }},
+    {"count", [](NormsCall& c) { c.norms.count = -1; }},
+    {"values", [](NormsCall& c) { c.norms.values = nullptr; }},
+    {"limit", [](NormsCall& c) { c.norms.limit = NAN; }},
+    {"workspace", [](NormsCall& c) { c.norms.workspace = nullptr; }},
+    {"workspace_size", [](NormsCall& c) { c.norms.workspace_size = 3; }},
+    {"norm", [](NormsCall& c) { c.norms.norm = nullptr; }},
+    {"each", [](NormsCall& c) { c.norms.each = reinterpret_cast<double*>(odd(c.buffer)); }},
+    {"factor", [](NormsCall& c) { c.norms.factor = reinterpret_cast<double*>(odd(c.buffer)); }},
+    {"values", [](NormsCall& c) { c.values.values = nullptr; }},
+    {"values", [](NormsCall& c) { c.values.values = odd(c.buffer); }},
+    {"accumulator", [](NormsCall& c) { c.values.accumulator = odd(c.buffer); }},
+    {"size", [](NormsCall& c) { c.values.size = -1; }},
+    {"size", [](NormsCall& c) { c.values.size = INT64_MAX; }},
+};
+
 void run_norm_faults() {
-  double workspace[TFOPT_NORM_WORKSPACE], norm = 0;
-  const Buffer buffer(tfopt::kFloat, 3);
-  const tfopt_values good = {buffer.data(), 3}, null = {nullptr, 3}, crooked = {odd(buffer), 2},
-                     less = {buffer.data(), -1};
-  const struct {
-    const char* says;
-    int32_t type;
-    const tfopt_values* values;
-    int32_t count;
-    double limit;
-    double *workspace, *norm;
-  } faults[] = {
-      {"type", 9, &good, 1, 1, workspace, &norm},   {"values", 0, nullptr, 1, 1, workspace, &norm},
-      {"count", 0, &good, -1, 1, workspace, &norm}, {"limit", 0, &good, 1, NAN, workspace, &norm},
-      {"workspace", 0, &good, 1, 1, nullptr, &norm}, {"norm", 0, &good, 1, 1, workspace, nullptr},
-      {"values", 0, &null, 1, 1, workspace, &norm}, {"values", 0, &crooked, 1, 1, workspace, &norm},
-      {"size", 0, &less, 1, 1, workspace, &norm},
-  };
-  for (const auto& f : faults)
-    expect_refusal(f.says, [&](char* to, size_t size) {
-      return tfopt_cuda_global_norm(f.type, f.values, f.count, f.limit, f.workspace, f.norm, nullptr, nullptr, to,
-                                    size);
-    });
+  for (const auto& fault : kNormFaults) {
+    NormsCall call;
+    fault.make(call);
+    expect_refusal(fault.says,
+                   [&](char* to, size_t size) { return tfopt_cuda_norms(&call.norms, nullptr, to, size); });
+  }
+  expect_refusal("norms", [](char* to, size_t size) { return tfopt_cuda_norms(nullptr, nullptr, to, size); });
 }
 
 }  // namespace

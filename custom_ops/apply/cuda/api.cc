@@ -14,7 +14,7 @@ namespace tfopt {
 namespace cuda {
 namespace {
 
-static_assert(TFOPT_MOST_SLOTS == kMostSlots && TFOPT_NORM_WORKSPACE == kNormBlocks);
+static_assert(TFOPT_MOST_SLOTS == kMostSlots);
 static_assert(TFOPT_FLOAT == int{kFloat} && TFOPT_DOUBLE == int{kDouble} && TFOPT_HALF == int{kHalf} &&
               TFOPT_BFLOAT16 == int{kBfloat16});
 
@@ -35,6 +35,8 @@ class Launches {
       : step_(step), rule_(rule), start_(start), stream_(stream), places_(step.group_count, -1) {
     update_->factors = step.factor_count ? step.factors : nullptr;
     update_->average_rate = static_cast<A>(step.average_rate);
+    update_->bound = static_cast<A>(step.bound);
+    update_->gradient_type = step.gradient_type;
   }
 
   // Null, or what went wrong.
@@ -87,14 +89,13 @@ class Launches {
   void* const stream_;
   std::vector<int16_t> places_;  // of each group in this launch, or -1
   std::vector<int32_t> groups_;  // in this launch
-  const std::unique_ptr<Update<A>> update_ = std::make_unique<Update<A>>();
+  const std::unique_ptr<Launch<A>> update_ = std::make_unique<Launch<A>>();
 };
 
 template <class A>
 const char* run(const Kernels<A>& kernels, const tfopt_update& step, void* stream) {
   const RuleFacts* rule = find_facts(step.rule);
-  const auto& starts = step.gradient_type == step.weight_type ? kernels.same : kernels.wide;
-  return Launches<A>(step, *rule, starts[rule - kRuleFacts], stream).run();
+  return Launches<A>(step, *rule, kernels.start[rule - kRuleFacts], stream).run();
 }
 
 const char* run(const tfopt_update& step, void* stream) {
@@ -106,26 +107,32 @@ const char* run(const tfopt_update& step, void* stream) {
   }
 }
 
-const char* start(Norm& norm, int32_t type, void* stream) {
-  norm.blocks = norm.first || norm.chunks.total() > kNormBlocks ? kNormBlocks : norm.chunks.total();
-  const char* fault = start_norm(norm, static_cast<Type>(type), stream);
-  norm.first = false;
-  norm.chunks.count = 0;
+// Starts what was collected; the next launch goes on behind it.
+const char* start(Norms& norms, int32_t type, void* stream) {
+  const int count = norms.chunks.count;
+  const char* fault = count ? start_norms(norms, static_cast<Type>(type), stream) : nullptr;
+  norms.by_chunk += norms.chunks.total();
+  norms.by_tensor += count;
+  if (norms.each) norms.each += count;
+  norms.chunks.count = 0;
   return fault;
 }
 
-const char* run_norm(int32_t type, const tfopt_values* values, int32_t count, double* workspace, void* stream) {
-  const auto norm = std::make_unique<Norm>();
-  norm->partial = workspace;
-  norm->first = true;
+const char* run(const tfopt_norms& step, void* stream) {
+  const auto norms = std::make_unique<Norms>();
+  norms->by_tensor = reinterpret_cast<Squares*>(step.workspace);
+  norms->by_chunk = norms->by_tensor + step.count;
+  norms->each = step.each;
   const char* fault = nullptr;
-  for (int32_t i = 0; !fault && i < count; ++i) {
-    if (!values[i].size) continue;
-    if (!norm->chunks.has_room(values[i].size)) fault = start(*norm, type, stream);
-    norm->tensors[norm->chunks.count] = {values[i].values, values[i].size};
-    norm->chunks.add(values[i].size);
+  for (int32_t i = 0; !fault && i < step.count; ++i) {
+    const tfopt_values& one = step.values[i];
+    if (!norms->chunks.has_room(one.size)) fault = start(*norms, step.type, stream);
+    norms->tensors[norms->chunks.count] = {one.values, one.accumulator, one.size};
+    norms->chunks.add(one.size);
   }
-  return fault ? fault : start(*norm, type, stream);
+  if (!fault) fault = start(*norms, step.type, stream);
+  GlobalNorm global = {reinterpret_cast<const Squares*>(step.workspace), step.count, step.limit, step.norm, step.factor};
+  return fault ? fault : start_global_norm(global, stream);
 }
 
 void say(const std::string& text, char* message, size_t size) {
@@ -168,15 +175,14 @@ int tfopt_cuda_update(const tfopt_update* update, void* stream, char* message, s
                               [=] { return tfopt::cuda::run(*update, stream); }, message, message_size);
 }
 
-int tfopt_cuda_global_norm(int32_t type, const tfopt_values* values, int32_t count, double limit,
-                           double* workspace, double* norm, double* factor, void* stream, char* message,
-                           size_t message_size) {
-  const auto run = [=]() -> const char* {
-    const char* fault = tfopt::cuda::run_norm(type, values, count, workspace, stream);
-    tfopt::cuda::NormTotal total = {workspace, limit, norm, factor};
-    return fault ? fault : tfopt::cuda::start_total(total, stream);
-  };
-  return tfopt::cuda::guarded(
-      [=] { return tfopt::cuda::fault_of(type, values, count, limit, workspace, norm); }, run, message,
-      message_size);
+int64_t tfopt_cuda_norms_workspace(const tfopt_values* values, int32_t count) {
+  if (count <= 0 || !values) return 0;
+  int64_t sums = count;
+  for (int32_t i = 0; i < count; ++i) sums += values[i].size > 0 ? tfopt::cuda::chunks_of(values[i].size) : 0;
+  return sums * static_cast<int64_t>(sizeof(tfopt::Squares) / sizeof(double));
+}
+
+int tfopt_cuda_norms(const tfopt_norms* norms, void* stream, char* message, size_t message_size) {
+  return tfopt::cuda::guarded([=] { return tfopt::cuda::fault_of(norms); },
+                              [=] { return tfopt::cuda::run(*norms, stream); }, message, message_size);
 }

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "custom_ops/apply/cuda/chunks.h"
-#include "custom_ops/apply/table.h"
 
 namespace tfopt {
 namespace cuda {
@@ -79,8 +78,9 @@ std::string fault_of_tensor(const tfopt_update& update, const RuleFacts& rule, i
 std::string fault_of_types(const tfopt_update& update) {
   if (!is_type(update.weight_type)) return unlike("weight_type", "0 to 3", update.weight_type);
   const Type weight = static_cast<Type>(update.weight_type);
-  if (update.gradient_type == weight || update.gradient_type == compute_type(weight)) return "";
-  return unlike("gradient_type", "the weights' type or the slots'", update.gradient_type);
+  const int32_t gradient = update.gradient_type;
+  if (is_type(gradient) && compute_type(static_cast<Type>(gradient)) == compute_type(weight)) return "";
+  return unlike("gradient_type", "a type that computes in the same one as the weights'", gradient);
 }
 
 std::string fault_of_counts(const tfopt_update& update) {
@@ -105,25 +105,37 @@ std::string fault_of(const tfopt_update* update) {
   fault = first_of({fault_of_numbers("scalars", update->scalars, scalars),
                     fault_of_numbers("following", update->following, rule->looks_ahead ? scalars : 0),
                     fault_of_numbers("keep", update->keep, update->group_count),
-                    fault_of_numbers("average_rate", &update->average_rate, 1)});
+                    fault_of_numbers("average_rate", &update->average_rate, 1),
+                    update->bound >= 0 ? "" : unlike("bound", "0 or more", std::to_string(update->bound))});
   for (int32_t i = 0; fault.empty() && i < update->tensor_count; ++i) fault = fault_of_tensor(*update, *rule, i);
   return fault;
 }
 
-std::string fault_of(int32_t type, const tfopt_values* values, int32_t count, double limit,
-                     const double* workspace, const double* norm) {
-  if (!is_type(type)) return unlike("type", "0 to 3", type);
+std::string fault_of(Type type, const tfopt_values* values, int32_t count) {
   if (count < 0) return unlike("count", "0 or more", count);
   if (count && !values) return unlike("values", "a list", "null");
-  std::string fault = first_of({fault_of_numbers("limit", &limit, 1),
-                                fault_of_pointer("workspace", workspace, kDouble),
-                                fault_of_pointer("norm", norm, kDouble)});
+  std::string fault;
   for (int32_t i = 0; fault.empty() && i < count; ++i) {
     fault = fault_of_size(at(i), values[i].size);
-    if (fault.empty() && values[i].size)
-      fault = fault_of_pointer(at(i) + "values", values[i].values, static_cast<Type>(type));
+    if (!fault.empty() || !values[i].size) continue;
+    fault = first_of({fault_of_pointer(at(i) + "values", values[i].values, type),
+                      fault_of_optional(at(i) + "accumulator", values[i].accumulator, compute_type(type))});
   }
   return fault;
+}
+
+std::string fault_of(const tfopt_norms* norms) {
+  if (!norms) return "no norms.";
+  if (!is_type(norms->type)) return unlike("type", "0 to 3", norms->type);
+  const std::string fault = fault_of(static_cast<Type>(norms->type), norms->values, norms->count);
+  if (!fault.empty()) return fault;
+  const int64_t needed = tfopt_cuda_norms_workspace(norms->values, norms->count);
+  if (norms->workspace_size < needed)
+    return unlike("workspace_size", std::to_string(needed) + " or more", norms->workspace_size);
+  return first_of({needed ? fault_of_pointer("workspace", norms->workspace, kDouble) : "",
+                   fault_of_pointer("norm", norms->norm, kDouble), fault_of_optional("each", norms->each, kDouble),
+                   fault_of_optional("factor", norms->factor, kDouble),
+                   norms->factor ? fault_of_numbers("limit", &norms->limit, 1) : ""});
 }
 
 }  // namespace cuda

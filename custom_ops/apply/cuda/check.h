@@ -3,6 +3,7 @@
 #include <string>
 
 #include "custom_ops/apply/cuda/api.h"
+#include "custom_ops/apply/table.h"
 #include "custom_ops/rules/facts.h"
 
 namespace tfopt {
@@ -10,8 +11,8 @@ namespace cuda {
 
 // A sentence, or an empty string where they are right.
 std::string fault_of(const tfopt_update* update);
-std::string fault_of(int32_t type, const tfopt_values* values, int32_t count, double limit,
-                     const double* workspace, const double* norm);
+std::string fault_of(const tfopt_norms* norms);
+std::string fault_of(Type type, const tfopt_values* values, int32_t count);
 
 }  // namespace cuda
 }  // namespace tfopt

@@ -56,7 +56,7 @@ TFOPT_ELEMENT Range range_of(uint32_t chunk, int64_t size, bool aligned) {
   return {begin, aligned ? begin + n / kWidth * kWidth : begin, begin + n};
 }
 
-inline bool is_aligned(const void* pointer, uintptr_t bytes) {
+TFOPT_ELEMENT bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "custom_ops/apply/table.h"
 #include "custom_ops/rules/element.h"
 
 namespace tfopt {
@@ -11,6 +12,11 @@ namespace cuda {
 constexpr int kThreads = 256;
 // What a kernel may take as parameters since CUDA 12.1; more tensors per launch are fewer launches.
 constexpr int kParameterBytes = 32764;
+
+TFOPT_ELEMENT void add(Squares& sum, const Squares& more) {
+  sum.plain += more.plain;
+  sum.large += more.large;
+}
 
 #if defined(__CUDACC__)
 
@@ -22,18 +28,19 @@ __global__ void __launch_bounds__(kThreads) kernel(const __grid_constant__ Param
 }
 
 // The sum over a block; complete in thread 0.
-__device__ inline double block_sum(double sum) {
-  __shared__ double warps[kThreads / 32];
-  for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_down_sync(~0u, sum, distance);
+__device__ inline Squares block_sum(Squares sum) {
+  __shared__ Squares warps[kThreads / 32];
+  for (int distance = 16; distance > 0; distance /= 2)
+    add(sum, {__shfl_down_sync(~0u, sum.plain, distance), __shfl_down_sync(~0u, sum.large, distance)});
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
   __syncthreads();
-  for (int k = 1; threadIdx.x == 0 && k < kThreads / 32; ++k) sum += warps[k];
+  for (int k = 1; threadIdx.x == 0 && k < kThreads / 32; ++k) add(sum, warps[k]);
   return sum;
 }
 
 template <class Work, class Parameters>
 __global__ void __launch_bounds__(kThreads) sum_kernel(const __grid_constant__ Parameters parameters) {
-  const double sum = block_sum(Work::sum(parameters, blockIdx.x, threadIdx.x));
+  const Squares sum = block_sum(Work::sum(parameters, blockIdx.x, threadIdx.x));
   if (threadIdx.x == 0) Work::finish(parameters, blockIdx.x, sum);
 }
 
@@ -69,8 +76,8 @@ const char* start(unsigned blocks, const Parameters& parameters, void*) {
 template <class Work, class Parameters>
 const char* start_sums(unsigned blocks, const Parameters& parameters, void*) {
   for (unsigned block = 0; block < blocks; ++block) {
-    double sum = 0;
-    for (unsigned thread = 0; thread < kThreads; ++thread) sum += Work::sum(parameters, block, thread);
+    Squares sum = {0, 0};
+    for (unsigned thread = 0; thread < kThreads; ++thread) add(sum, Work::sum(parameters, block, thread));
     Work::finish(parameters, block, sum);
   }
   return nullptr;

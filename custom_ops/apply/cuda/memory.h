@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <type_traits>
+
 #include "custom_ops/apply/half.h"
 
 namespace tfopt {
@@ -42,16 +44,28 @@ TFOPT_ELEMENT void narrow(float x, Bfloat16& to) { to.bits = float_to_bfloat16(x
 
 #if defined(__CUDACC__)
 using Words = uint4;
+using HalfWords = uint2;
 #else
 struct alignas(kAccess) Words {
   uint32_t x, y, z, w;
 };
+struct alignas(kAccess / 2) HalfWords {
+  uint32_t x, y;
+};
 #endif
-static_assert(sizeof(Words) == kAccess && alignof(Words) == kAccess);
 
-// One access past the nearest cache, which holds nothing that is needed twice. These functions also keep the
-// compiler from taking an access apart.
-TFOPT_ELEMENT Words read_words(const Words* from) {
+// n elements of T by accesses of 16 bytes, or of 8 where there are no more.
+template <int n, class T>
+struct Access {
+  static_assert(n * sizeof(T) % kAccess == 0 || n * sizeof(T) == sizeof(HalfWords));
+  using Type = std::conditional_t<n * sizeof(T) % kAccess == 0, Words, HalfWords>;
+  static constexpr int kCount = n * sizeof(T) / sizeof(Type);
+};
+
+// Past the nearest cache, which holds nothing that is needed twice. These functions also keep the compiler from
+// taking an access apart.
+template <class W>
+TFOPT_ELEMENT W read_words(const W* from) {
 #if defined(__CUDA_ARCH__)
   return __ldcg(from);
 #else
@@ -59,7 +73,8 @@ TFOPT_ELEMENT Words read_words(const Words* from) {
 #endif
 }
 
-TFOPT_ELEMENT void write_words(Words words, Words* to) {
+template <class W>
+TFOPT_ELEMENT void write_words(W words, W* to) {
 #if defined(__CUDA_ARCH__)
   __stcg(to, words);
 #else
@@ -67,16 +82,15 @@ TFOPT_ELEMENT void write_words(Words words, Words* to) {
 #endif
 }
 
-// n elements at `from`, one by one where n is 1, else in whole accesses.
+// n elements at `from`: one by itself, several by accesses that need their alignment.
 template <int n, class T>
 TFOPT_ELEMENT void read(const T* from, T* to) {
   if constexpr (n == 1) {
     *to = *from;
   } else {
-    constexpr int count = n * sizeof(T) / kAccess;
-    static_assert(count * kAccess == n * sizeof(T));
-    Words words[count];
-    for (int k = 0; k < count; ++k) words[k] = read_words(reinterpret_cast<const Words*>(from) + k);
+    using Type = typename Access<n, T>::Type;
+    Type words[Access<n, T>::kCount];
+    for (int k = 0; k < Access<n, T>::kCount; ++k) words[k] = read_words(reinterpret_cast<const Type*>(from) + k);
     memcpy(to, words, sizeof words);
   }
 }
@@ -86,11 +100,10 @@ TFOPT_ELEMENT void write(const T* from, T* to) {
   if constexpr (n == 1) {
     *to = *from;
   } else {
-    constexpr int count = n * sizeof(T) / kAccess;
-    static_assert(count * kAccess == n * sizeof(T));
-    Words words[count];
+    using Type = typename Access<n, T>::Type;
+    Type words[Access<n, T>::kCount];
     memcpy(words, from, sizeof words);
-    for (int k = 0; k < count; ++k) write_words(words[k], reinterpret_cast<Words*>(to) + k);
+    for (int k = 0; k < Access<n, T>::kCount; ++k) write_words(words[k], reinterpret_cast<Type*>(to) + k);
   }
 }
 

@@ -4,71 +4,103 @@ namespace tfopt {
 namespace cuda {
 namespace {
 
-// The squares of floats are exact in double.
+// Squares of floats are exact in double, and a sum of them cannot overflow.
+TFOPT_ELEMENT void add_square(float x, Squares& sum) {
+  const double wide = x;
+  sum.plain += wide * wide;
+}
+
+// NaN counts among the plain ones, so that their sum becomes NaN.
+TFOPT_ELEMENT void add_square(double x, Squares& sum) {
+  const bool large = x > 0x1p480 || x < -0x1p480;
+  const double scaled = large ? x * 0x1p-600 : x;
+  (large ? sum.large : sum.plain) += scaled * scaled;
+}
+
+TFOPT_ELEMENT double root_of(const Squares& sum) {
+  if (sum.large == 0) return root(sum.plain);
+  return root(sum.large + sum.plain * 0x1p-600 * 0x1p-600) * 0x1p600;
+}
+
+// The squares of a chunk of a tensor of type W.
 template <class W>
-struct NormWork {
+struct ChunkWork {
+  using A = Compute<W>;
   static constexpr int kWidth = kAccess / sizeof(W);
 
-  TFOPT_ELEMENT double sum(const Norm& norm, uint32_t block, uint32_t thread) {
-    double sum = 0;
-    for (uint32_t chunk = block; chunk < norm.chunks.first[norm.chunks.count]; chunk += norm.blocks)
-      sum += sum_of_chunk(norm, chunk, thread);
-    return sum;
-  }
-
-  TFOPT_ELEMENT double sum_of_chunk(const Norm& norm, uint32_t chunk, uint32_t thread) {
-    const int place = tensor_of(norm.chunks, chunk);
-    const NormTensor& tensor = norm.tensors[place];
-    const bool aligned = reinterpret_cast<uintptr_t>(tensor.values) % kAccess == 0;
-    const Range range = range_of<kWidth>(chunk - norm.chunks.first[place], tensor.size, aligned);
-    double sum = 0;
+  TFOPT_ELEMENT Squares sum(const Norms& norms, uint32_t block, uint32_t thread) {
+    const int place = tensor_of(norms.chunks, block);
+    const NormTensor& tensor = norms.tensors[place];
+    const bool aligned = is_aligned(tensor.values, kAccess) && is_aligned(tensor.accumulator, kAccess);
+    const Range range = range_of<kWidth>(block - norms.chunks.first[place], tensor.size, aligned);
+    Squares sum = {0, 0};
     for (int64_t i = range.begin + thread * kWidth; i < range.wide; i += kThreads * kWidth)
-      sum += squares<kWidth>(tensor.values, i);
-    for (int64_t i = range.wide + thread; i < range.end; i += kThreads) sum += squares<1>(tensor.values, i);
+      add_squares<kWidth>(tensor, i, sum);
+    for (int64_t i = range.wide + thread; i < range.end; i += kThreads) add_squares<1>(tensor, i, sum);
     return sum;
   }
 
   template <int n>
-  TFOPT_ELEMENT double squares(const void* values, int64_t i) {
-    Compute<W> elements[n];
-    load<n, W>(values, i, elements);
-    double sum = 0;
-    for (int k = 0; k < n; ++k) sum += static_cast<double>(elements[k]) * static_cast<double>(elements[k]);
+  TFOPT_ELEMENT void add_squares(const NormTensor& tensor, int64_t i, Squares& sum) {
+    A elements[n], accumulated[n];
+    load<n, W>(tensor.values, i, elements);
+    for (int k = 0; k < n; ++k) accumulated[k] = A(0);
+    if (tensor.accumulator) load<n, A>(tensor.accumulator, i, accumulated);
+    for (int k = 0; k < n; ++k) add_square(elements[k] + accumulated[k], sum);
+  }
+
+  TFOPT_ELEMENT void finish(const Norms& norms, uint32_t block, const Squares& sum) { norms.by_chunk[block] = sum; }
+};
+
+// The squares of a tensor, from those of its chunks.
+struct TensorWork {
+  TFOPT_ELEMENT Squares sum(const Norms& norms, uint32_t block, uint32_t thread) {
+    Squares sum = {0, 0};
+    for (uint32_t k = norms.chunks.first[block] + thread; k < norms.chunks.first[block + 1]; k += kThreads)
+      add(sum, norms.by_chunk[k]);
     return sum;
   }
 
-  TFOPT_ELEMENT void finish(const Norm& norm, uint32_t block, double sum) {
-    norm.partial[block] = norm.first ? sum : norm.partial[block] + sum;
+  TFOPT_ELEMENT void finish(const Norms& norms, uint32_t block, const Squares& sum) {
+    norms.by_tensor[block] = sum;
+    if (norms.each) norms.each[block] = root_of(sum);
   }
 };
 
-struct TotalWork {
-  TFOPT_ELEMENT double sum(const NormTotal& total, uint32_t, uint32_t thread) {
-    double sum = 0;
-    for (unsigned k = thread; k < kNormBlocks; k += kThreads) sum += total.partial[k];
+struct GlobalWork {
+  TFOPT_ELEMENT Squares sum(const GlobalNorm& global, uint32_t, uint32_t thread) {
+    Squares sum = {0, 0};
+    for (int k = thread; k < global.count; k += kThreads) add(sum, global.by_tensor[k]);
     return sum;
   }
 
-  TFOPT_ELEMENT void finish(const NormTotal& total, uint32_t, double sum) {
-    const double norm = root(sum);
-    *total.norm = norm;
+  TFOPT_ELEMENT void finish(const GlobalNorm& global, uint32_t, const Squares& sum) {
+    const double norm = root_of(sum), limit = global.limit;
+    *global.norm = norm;
     // The difference makes NaN of an infinite norm, as clipping in TensorFlow does.
-    if (total.factor) *total.factor = total.limit / (norm < total.limit ? total.limit : norm) + (norm - norm);
+    if (global.factor) *global.factor = limit / (norm < limit ? limit : norm) + (norm - norm);
   }
 };
 
-}  // namespace
-
-const char* start_norm(Norm& norm, Type type, void* stream) {
+const char* start_chunks(Norms& norms, Type type, void* stream) {
+  const uint32_t blocks = norms.chunks.total();
+  if (!blocks) return nullptr;
   switch (type) {
-    case kDouble: return start_sums<NormWork<double>>(norm.blocks, norm, stream);
-    case kHalf: return start_sums<NormWork<Half>>(norm.blocks, norm, stream);
-    case kBfloat16: return start_sums<NormWork<Bfloat16>>(norm.blocks, norm, stream);
-    default: return start_sums<NormWork<float>>(norm.blocks, norm, stream);
+    case kDouble: return start_sums<ChunkWork<double>>(blocks, norms, stream);
+    case kHalf: return start_sums<ChunkWork<Half>>(blocks, norms, stream);
+    case kBfloat16: return start_sums<ChunkWork<Bfloat16>>(blocks, norms, stream);
+    default: return start_sums<ChunkWork<float>>(blocks, norms, stream);
   }
 }
 
-const char* start_total(NormTotal& total, void* stream) { return start_sums<TotalWork>(1, total, stream); }
+}  // namespace
+
+const char* start_norms(Norms& norms, Type type, void* stream) {
+  const char* fault = start_chunks(norms, type, stream);
+  return fault ? fault : start_sums<TensorWork>(norms.chunks.count, norms, stream);
+}
+
+const char* start_global_norm(GlobalNorm& global, void* stream) { return start_sums<GlobalWork>(1, global, stream); }
 
 }  // namespace cuda
 }  // namespace tfopt

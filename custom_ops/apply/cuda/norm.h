@@ -1,4 +1,4 @@
-// Sums of squares over many tensors.
+// Norms of many tensors, of each and of all together.
 #pragma once
 #include "custom_ops/apply/cuda/chunks.h"
 #include "custom_ops/apply/cuda/launch.h"
@@ -7,34 +7,35 @@
 namespace tfopt {
 namespace cuda {
 
-constexpr int kNormTensors = 1300;
-constexpr unsigned kNormBlocks = 1024;
+constexpr int kNormTensors = 1088;
 
 struct NormTensor {
   const void* values;
+  const void* accumulator;  // null, or added to the values; in the type to compute in
   int64_t size;
 };
 
-// Each block adds up the chunks that are congruent to it, into a place of its own: launches follow each other
-// on a stream, so that the order of all additions is fixed.
-struct Norm {
+// Every chunk is summed by a block into a place of its own, then the chunks of every tensor by another: the
+// order of all additions is fixed.
+struct Norms {
   Chunks<kNormTensors> chunks;
   NormTensor tensors[kNormTensors];
-  double* partial;  // [kNormBlocks]
-  unsigned blocks;
-  bool first;  // of the launches: nothing is there to add to
+  Squares* by_chunk;   // [chunks]
+  Squares* by_tensor;  // [tensors]
+  double* each;        // [tensors]; null: not wanted
 };
-static_assert(sizeof(Norm) <= kParameterBytes);
+static_assert(sizeof(Norms) <= kParameterBytes);
 
-struct NormTotal {
-  const double* partial;
+struct GlobalNorm {
+  const Squares* by_tensor;
+  int count;
   double limit;
   double *norm, *factor;  // the factor may be null
 };
 
 // Enqueue; null, or what went wrong.
-const char* start_norm(Norm& norm, Type type, void* stream);
-const char* start_total(NormTotal& total, void* stream);
+const char* start_norms(Norms& norms, Type type, void* stream);
+const char* start_global_norm(GlobalNorm& global, void* stream);
 
 }  // namespace cuda
 }  // namespace tfopt

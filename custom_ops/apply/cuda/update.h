@@ -30,18 +30,19 @@ struct UpdateTensor {
 };
 
 template <class A>
-struct Update {
+struct Launch {
   Chunks<kTensors> chunks;
   UpdateTensor tensors[kTensors];
   Group<A> groups[kGroups];
   const double* factors;  // null: none
-  A average_rate;
+  A average_rate, bound;
+  int gradient_type;
 };
-static_assert(sizeof(Update<float>) <= kParameterBytes && sizeof(Update<double>) <= kParameterBytes);
+static_assert(sizeof(Launch<float>) <= kParameterBytes && sizeof(Launch<double>) <= kParameterBytes);
 
 // Enqueues a launch; null, or what went wrong.
 template <class A>
-using StartUpdate = const char* (*)(Update<A>& update, void* stream);
+using StartUpdate = const char* (*)(Launch<A>& update, void* stream);
 
 constexpr int kRules = 0
 #define TFOPT_RULE(name, Struct) +1
@@ -49,10 +50,10 @@ constexpr int kRules = 0
 #undef TFOPT_RULE
     ;
 
-// For each rule, in the order of the index: with gradients of the weights' type, and of the type computed in.
+// For each rule, in the order of the index.
 template <class A>
 struct Kernels {
-  StartUpdate<A> same[kRules], wide[kRules];
+  StartUpdate<A> start[kRules];
 };
 
 extern const Kernels<float> kFloatKernels;
