@@ -1,9 +1,11 @@
 """Compile the op libraries with g++, from headers and libraries of the TensorFlow that is installed.
 
-``python custom_ops/build.py FOLDER`` leaves them in FOLDER; setup.py does the same for a wheel.
+``python custom_ops/build.py FOLDER`` leaves them in FOLDER; setup.py does the same for a wheel. The library for
+NVIDIA GPUs is built where build_cuda.py says so.
 """
 
 import concurrent.futures
+import functools
 import hashlib
 import itertools
 import json
@@ -11,6 +13,7 @@ import os
 import pathlib
 import platform
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -19,6 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 COMPILER = os.environ.get("CXX", "g++")
 JOBS = 2
+CUDA = runpy.run_path(str(HERE / "build_cuda.py"))
 
 COMMON = "-std=c++17 -fPIC -fvisibility=hidden -Wall -Wextra"
 # Loops: what keeps a compiler from vectorising is off, what would change a NaN or an infinity is not on.
@@ -32,6 +36,13 @@ if platform.machine() == "x86_64":
 # Loops, compiled for every instruction set, and what runs them; none of it includes TensorFlow.
 LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc")
 PLAIN_SOURCES = ("apply/table.cc", "apply/gradient.cc", "apply/apply.cc", "apply/norm.cc")
+# What kernels on all devices share.
+SHARED_SOURCES = (
+    "kernels/fused_update_op.cc",
+    "kernels/global_norm_op.cc",
+    "kernels/gradients.cc",
+    "kernels/resources.cc",
+)
 # TensorFlow's own variables hand out a mutex it calls deprecated.
 GLUE = f"{COMMON} -O2 -DNDEBUG -Wno-deprecated-declarations"
 
@@ -71,8 +82,7 @@ def cpu_units(host):
         "ops/global_norm.cc",
         "kernels/fused_update.cc",
         "kernels/global_norm.cc",
-        "kernels/gradients.cc",
-        "kernels/resources.cc",
+        *SHARED_SOURCES,
     ):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
 
@@ -83,7 +93,24 @@ def xla_units(host):
         yield HERE / "xla" / f"{name}.cc", f"xla_{name}", [*shlex.split(GLUE), *host.flags]
 
 
-LIBRARIES = {"libtfopt_cpu": (cpu_units, ()), "libtfopt_xla": (xla_units, ("-l:libtensorflow_cc.so.2",))}
+def cuda_units(host):
+    """The same for the library with the kernels for NVIDIA GPUs."""
+    for source, name, flags in CUDA["kernel_units"]():
+        yield source, f"cuda_{name}", [*CUDA["NVCC_FLAGS"], *CUDA["targets"](), *flags]
+    for source, name in CUDA["host_units"]():
+        yield source, f"cuda_{name}", shlex.split(GLUE)
+    yield HERE / "apply" / "gradient.cc", "gradient", shlex.split(GLUE)
+    gpu = [f"kernels/{name}.cc" for name in ("gpu", "fused_update_gpu", "global_norm_gpu")]
+    for source in (*gpu, *SHARED_SOURCES):
+        yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
+
+
+def libraries(cuda):
+    """For each library its units and what else it links; with `cuda` the one for NVIDIA GPUs too."""
+    made = {"libtfopt_cpu": (cpu_units, ()), "libtfopt_xla": (xla_units, ("-l:libtensorflow_cc.so.2",))}
+    if cuda:
+        made["libtfopt_cuda"] = (cuda_units, CUDA["runtime"]())
+    return made
 
 
 def build(output, cache):
@@ -95,16 +122,22 @@ def build(output, cache):
     output, cache = pathlib.Path(output), pathlib.Path(cache)
     for folder in (output, cache):
         folder.mkdir(parents=True, exist_ok=True)
-    host = Host()
-    failed = []
+    host, failed = Host(), []
+    try:
+        built = libraries(CUDA["wanted"]())
+    except RuntimeError as error:
+        failed.append(error)
+        built = libraries(cuda=False)
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        # Libraries share objects; each is compiled once.
+        once = functools.cache(lambda source, name, *flags: pool.submit(_compile, host, cache, source, name, flags))
         waiting = {
-            name: [pool.submit(_compile, host, cache, *unit) for unit in units(host)]
-            for name, (units, _) in LIBRARIES.items()
+            library: [once(source, name, *flags) for source, name, flags in units(host)]
+            for library, (units, _) in built.items()
         }
         for name, jobs in waiting.items():
             try:
-                _link(host, output / f"{name}.so", [str(job.result()) for job in jobs], LIBRARIES[name][1])
+                _link(host, output / f"{name}.so", [str(job.result()) for job in jobs], built[name][1])
             except RuntimeError as error:
                 failed.append(error)
     if failed:
@@ -117,8 +150,9 @@ def _link(host, library, objects, others):
     library.with_suffix(".json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
-def _compile(host, cache, source, name, flags):
-    command = [COMPILER, *flags, f"-I{ROOT}", "-c", str(source)]
+def _compile(host, cache, source, name, flags, compiler=None):
+    compiler = compiler or (CUDA["nvcc"]() if source.suffix == ".cu" else COMPILER)
+    command = [compiler, *flags, f"-I{ROOT}", "-c", str(source)]
     made = cache / f"{name}-{_fingerprint(command, source, host)}.o"
     if not made.exists():
         partial = made.with_suffix(f".{os.getpid()}.tmp")

@@ -35,7 +35,12 @@ absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int 
   return absl::OkStatus();
 }
 
-absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable) {
+absl::Status copy_on_cpu(tensorflow::OpKernelContext*, const tensorflow::Tensor& from, tensorflow::Tensor* to) {
+  std::memcpy(to->data(), from.data(), from.TotalBytes());
+  return absl::OkStatus();
+}
+
+absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable, Copy copy) {
   tensorflow::Tensor* tensor = variable->tensor();
   // A tensor of no elements has no buffer, hence no count. Where a variable is in copy-on-read mode, as every
   // embedding is once rows of it were gathered, nobody shares its buffer, so it is updated in place too.
@@ -43,10 +48,10 @@ absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* v
   tensorflow::AllocatorAttributes attributes;
   attributes.set_gpu_compatible(true);
   attributes.set_nic_compatible(true);
-  tensorflow::Tensor copy;
-  TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &copy, attributes));
-  std::memcpy(copy.data(), tensor->data(), tensor->TotalBytes());
-  *tensor = copy;
+  tensorflow::Tensor own;
+  TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &own, attributes));
+  TF_RETURN_IF_ERROR(copy(context, *tensor, &own));
+  *tensor = own;
   return absl::OkStatus();
 }
 

@@ -34,7 +34,14 @@ class LockedVariables {
   std::vector<tensorflow::mutex*> held_;
 };
 
+// Copies a tensor on the device of the op.
+using Copy = absl::Status (*)(tensorflow::OpKernelContext* context, const tensorflow::Tensor& from,
+                              tensorflow::Tensor* to);
+
+absl::Status copy_on_cpu(tensorflow::OpKernelContext* context, const tensorflow::Tensor& from,
+                         tensorflow::Tensor* to);
+
 // Gives a variable a buffer of its own where someone still reads the present one.
-absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable);
+absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable, Copy copy);
 
 }  // namespace tfopt

@@ -8,9 +8,17 @@ HALVES = (tf.float16, tf.bfloat16)
 
 
 def prepared(gradients, weights):
-    """`gradients` in types that compute as their weights do; dense where XLA compiles."""
-    dense = compiled_by_xla()
-    return [_prepared(g, w.dtype, dense) for g, w in zip(gradients, weights, strict=True)]
+    """`gradients` in types that compute as their weights do; dense where XLA compiles, and on GPUs."""
+    compiled = compiled_by_xla()
+    return [
+        _prepared(g, w.dtype, compiled or kind_of(w.device) == "GPU")
+        for g, w in zip(gradients, weights, strict=True)
+    ]
+
+
+def kind_of(device):
+    """The kind of a device, "CPU" or "GPU" or another, from its name; None where it names none."""
+    return tf.DeviceSpec.from_string(device).device_type
 
 
 def dtype_of(gradient):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfopt.kernels import global_norm
 from tfopt.kernels._glue import compiled_by_xla, xla_knows
-from tfopt.kernels._gradients import as_inputs, cast, dtype_of, is_rows, prepared
+from tfopt.kernels._gradients import as_inputs, cast, dtype_of, is_rows, kind_of, prepared
 
 DTYPES = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
 
@@ -28,6 +28,7 @@ class FusedUpdate:
         norm_op: TensorFlow's wrapper of the op for norms.
         instructions: The instruction set it runs on.
         lowers: Whether its lowering to XLA is loaded.
+        gpu: Whether its kernels for NVIDIA GPUs are loaded.
     """
 
     rule: str
@@ -38,24 +39,26 @@ class FusedUpdate:
     norm_op: Callable[..., Any] = dataclasses.field(repr=False)
     instructions: str = ""
     lowers: bool = False
+    gpu: bool = False
 
     fuses = frozenset({"gradients", "average"})
 
     @classmethod
-    def parse(cls, line, ops, instructions, lowers):
+    def parse(cls, line, ops, instructions, lowers, gpu):
         """The kernel that a line of the library's own description tells of."""
         rule, slots, scalars, looks_ahead = line.split(";")
         found = ops.tfopt_fused_update, ops.tfopt_global_norm
-        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", *found, instructions, lowers)
+        how = instructions, lowers, gpu
+        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", *found, *how)
 
     def supports(self, weights):
-        """Whether the variables have types it knows and share a CPU, or a device that XLA compiles for."""
+        """Whether the variables have types it knows and share a device that it runs on or XLA compiles for."""
         places = {w.device for w in weights}
         if len(places) != 1 or any(w.dtype not in DTYPES for w in weights):
             return False
         if compiled_by_xla():
             return self.lowers and xla_knows("TfoptFusedUpdate")
-        return _is_cpu(places.pop())
+        return kind_of(places.pop()) in ("CPU", None, *(("GPU",) if self.gpu else ()))
 
     def __call__(self, **arguments):
         """Update `weights`, `slots` and `averages` in place; see `tfopt.kernels.registry.Kernel`."""
@@ -127,10 +130,6 @@ class FusedUpdate:
         if not namespaces:
             return tf.zeros((0, 0), tf.float64)
         return _double([[getattr(s, name) for name in self.scalars] for s in namespaces])
-
-
-def _is_cpu(device):
-    return tf.DeviceSpec.from_string(device).device_type in ("CPU", None)
 
 
 def _names(text):

@@ -17,6 +17,7 @@ from tfopt.version import TENSORFLOW
 
 PATH = pathlib.Path(__file__).with_name("libtfopt_cpu.so")
 LOWERING = "libtfopt_xla.so"
+GPU = "libtfopt_cuda.so"
 
 log = logging.getLogger("tfopt")
 
@@ -25,13 +26,15 @@ log = logging.getLogger("tfopt")
 class Library:
     """What is loaded: a kernel per rule and the instruction set they run on, or why there is none.
 
-    `lowering_reason` says why XLA cannot compile the kernels; it is empty where it can.
+    `lowering_reason` says why XLA cannot compile the kernels, `gpu_reason` why there are none on a GPU; they are
+    empty where it can, and where there are.
     """
 
     kernels: Mapping[str, FusedUpdate] = dataclasses.field(default_factory=dict)
     instructions: str = ""
     reason: str = ""
     lowering_reason: str = ""
+    gpu_reason: str = ""
 
 
 @functools.cache
@@ -51,10 +54,11 @@ def _load(path):
     native.tfopt_rules.restype = native.tfopt_instructions.restype = ctypes.c_char_p
     _choose_instructions(native, os.environ.get("TFOPT_ISA", ""))
     reason = _load_lowering(path.with_name(LOWERING))
+    gpu_reason = _load_gpu(path.with_name(GPU))
     lines = native.tfopt_rules().decode().splitlines()
     instructions = native.tfopt_instructions().decode()
-    made = [FusedUpdate.parse(line, ops, instructions, not reason) for line in lines]
-    return Library({kernel.rule: kernel for kernel in made}, instructions, lowering_reason=reason)
+    made = [FusedUpdate.parse(line, ops, instructions, not reason, not gpu_reason) for line in lines]
+    return Library({kernel.rule: kernel for kernel in made}, instructions, "", reason, gpu_reason)
 
 
 def _load_lowering(path):
@@ -64,6 +68,22 @@ def _load_lowering(path):
         tf.load_library(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
         log.warning("tfopt runs its Python rules under jit_compile=True: %s", error)
+        return str(error)
+    return ""
+
+
+def _load_gpu(path):
+    """Why there are no kernels on a GPU; empty where there are."""
+    if not tf.config.list_physical_devices("GPU"):
+        return "TensorFlow sees no GPU."
+    if not path.is_file():
+        # No warning: it is built where asked for, and XLA, Keras' choice on a GPU, compiles the op all the same.
+        return f"{path.name} was not built when tfopt was installed; TFOPT_CUDA=1 asks for it."
+    try:
+        _check(path)
+        tf.load_library(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        log.warning("tfopt runs its Python rules on GPUs: %s", error)
         return str(error)
     return ""
 

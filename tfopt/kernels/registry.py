@@ -74,22 +74,24 @@ class Status(dict):
         instructions: The instruction set the kernels of tfopt's library run on; empty if it is not loaded.
         reason: Why it is not; empty if it is.
         lowering_reason: Why XLA cannot compile them; empty if it can.
+        gpu_reason: Why there are none on a GPU; empty if there are.
     """
 
-    def __init__(self, kernels, instructions="", reason="", lowering_reason=""):
+    def __init__(self, kernels, instructions="", reason="", lowering_reason="", gpu_reason=""):
         super().__init__(kernels)
         self.instructions = instructions
         self.reason = reason
         self.lowering_reason = lowering_reason
+        self.gpu_reason = gpu_reason
 
     def __str__(self):
         rows = [f"  {rule:36s}{_described(kernel)}" for rule, kernel in sorted(self.items())]
         if self.reason:
             return "\n".join([f"tfopt's own fused kernels are not in use: {self.reason}", *rows])
         head = f"Fused kernels on CPU, instruction set {self.instructions}:"
-        xla = f"no: {self.lowering_reason}" if self.lowering_reason else "yes"
+        xla, gpu = (f"no: {why}" if why else "yes" for why in (self.lowering_reason, self.gpu_reason))
         foot = "The Python rule runs for other rules and devices, beside constraints, and with fused=False."
-        return "\n".join([head, *rows, f"Under jit_compile=True: {xla}", foot])
+        return "\n".join([head, *rows, f"Under jit_compile=True: {xla}", f"On NVIDIA GPUs: {gpu}", foot])
 
 
 def status():
@@ -101,8 +103,8 @@ def status():
     "avx2" or "avx512") in place of the widest this machine has. ``python -m tfopt kernels`` prints it.
 
     Returns:
-        A new dict ``{rule name: kernel}`` with the attributes `instructions` and `reason`; empty where all
-        are switched off.
+        A new dict ``{rule name: kernel}`` with the attributes `instructions`, `reason`, `lowering_reason` and
+        `gpu_reason`; empty where all are switched off.
 
     Example:
         >>> import tfopt
@@ -114,7 +116,7 @@ def status():
         return Status({}, reason="TFOPT_KERNELS=off is set.")
     loaded = library.load()
     own = {**loaded.kernels, **_KERNELS}
-    return Status(own, loaded.instructions, loaded.reason, loaded.lowering_reason)
+    return Status(own, loaded.instructions, loaded.reason, loaded.lowering_reason, loaded.gpu_reason)
 
 
 def _switched_off():
