@@ -6,13 +6,14 @@ import pathlib
 import tensorflow as tf
 
 import tfopt
-from benchmarks import _machine, _report, every_rule, fused_update, graph_cost, update_step
+from benchmarks import _machine, _report, every_rule, fused_options, fused_update, graph_cost, update_step
 
 BENCHMARKS = {
     "update_step": update_step,
     "graph_cost": graph_cost,
     "every_rule": every_rule,
     "fused_update": fused_update,
+    "fused_options": fused_options,
 }
 
 

@@ -1,7 +1,6 @@
 #include "custom_ops/apply/apply.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace tfopt {
 
@@ -25,14 +24,22 @@ void Plan::run(int64_t begin, int64_t end) const {
 }
 
 void Plan::run_variable(const Variable& variable, int64_t begin, int64_t end) const {
-  const bool whole = !variable.average && weight_ == compute_type(weight_) && variable.gradient.direct(gradient_) &&
-                     bound_ == HUGE_VAL;
-  const int64_t tile = whole ? end - begin : kTile;
-  for (; begin < end; begin += tile) run_tile(variable, begin, std::min(tile, end - begin));
+  const bool beside = variable.average || variable.gradient.accumulator || bound_ != HUGE_VAL;
+  if (!beside && weight_ == compute_type(weight_) && variable.gradient.direct(gradient_))
+    return run_whole(variable, begin, end - begin);
+  Scratch zeros[2] = {};
+  for (; begin < end; begin += kTile) run_tile(variable, begin, std::min(kTile, end - begin), beside, zeros);
 }
 
-// A part of any length where nothing has to be put together first, else of at most kTile.
-void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n) const {
+void Plan::run_whole(const Variable& variable, int64_t begin, int64_t n) const {
+  void* slots[kMostSlots] = {};
+  for (int k = 0; k < rule_.slots; ++k) slots[k] = advance(variable.slots[k], begin, weight_);
+  (weight_ == kDouble ? rule_.update_double : rule_.update_float)(
+      advance(variable.gradient.values, begin, gradient_), advance(variable.weight, begin, weight_), slots, n,
+      variable.step);
+}
+
+void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n, bool beside, Scratch* zeros) const {
   const Type compute = compute_type(weight_);
   float wide_weight[kTile];
   Scratch scratch;
@@ -44,23 +51,23 @@ void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n) const {
     table_.widen[weight_](weight, wide_weight, n);
     point = wide_weight;
   }
-  Step step = variable.step;
-  const void* gradient = gradient_tile(variable.gradient, begin, n, scratch, step);
-  (compute == kDouble ? rule_.update_double : rule_.update_float)(gradient, point, slots, n, step);
-  if (variable.average)
-    table_.average[compute](point, advance(variable.average, begin, compute), n, average_rate_);
+  const void* gradient = variable.gradient.own_tile(table_, gradient_, begin, n, scratch);
+  if (beside) {
+    const Beside with = make_beside(variable, begin, zeros);
+    (compute == kDouble ? rule_.update_beside_double : rule_.update_beside_float)(gradient, point, slots, n,
+                                                                                  variable.step, with);
+  } else {
+    (compute == kDouble ? rule_.update_double : rule_.update_float)(gradient, point, slots, n, variable.step);
+  }
   if (weight_ != compute) table_.narrow[weight_](wide_weight, weight, n);
 }
 
-const void* Plan::gradient_tile(const Gradient& gradient, int64_t begin, int64_t n, Scratch& scratch,
-                                Step& step) const {
-  const Type compute = compute_type(gradient_);
-  const void* tile = gradient.tile(table_, gradient_, begin, n, scratch);
-  if (gradient.accumulator) std::memset(advance(gradient.accumulator, begin, compute), 0, n * size_of(compute));
-  if (bound_ == HUGE_VAL) return tile;
-  table_.cut[compute](tile, scratch.bytes, n, step.factor, bound_);
-  step.factor = 1;
-  return scratch.bytes;
+Beside Plan::make_beside(const Variable& variable, int64_t begin, Scratch* zeros) const {
+  const Type compute = compute_type(weight_);
+  Beside made = {zeros[0].bytes, zeros[1].bytes, bound_, variable.average ? average_rate_ : 0};
+  if (variable.gradient.accumulator) made.accumulator = advance(variable.gradient.accumulator, begin, compute);
+  if (variable.average) made.average = advance(variable.average, begin, compute);
+  return made;
 }
 
 }  // namespace tfopt

@@ -39,10 +39,11 @@ class Plan {
 
  private:
   void run_variable(const Variable& variable, int64_t begin, int64_t end) const;
-  void run_tile(const Variable& variable, int64_t begin, int64_t n) const;
-
-  // A part of the gradient as the rule takes it, the accumulator emptied; `step.factor` is what is left to do.
-  const void* gradient_tile(const Gradient& gradient, int64_t begin, int64_t n, Scratch& scratch, Step& step) const;
+  // Where nothing has to be put together first.
+  void run_whole(const Variable& variable, int64_t begin, int64_t n) const;
+  // At most kTile elements; two tiles of `zeros` stand in for what there is not to do beside the rule.
+  void run_tile(const Variable& variable, int64_t begin, int64_t n, bool beside, Scratch* zeros) const;
+  Beside make_beside(const Variable& variable, int64_t begin, Scratch* zeros) const;
 
   const Table& table_;
   const RuleKernel& rule_;

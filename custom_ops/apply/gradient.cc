@@ -51,13 +51,15 @@ Rows Rows::compact() const {
   return made;
 }
 
+const void* Gradient::own_tile(const Table& table, Type type, int64_t begin, int64_t n, Scratch& scratch) const {
+  if (!rows) return widened(table, values, type, begin, n, scratch);
+  gather(table, *this, type, begin, n, scratch);
+  return scratch.bytes;
+}
+
 const void* Gradient::tile(const Table& table, Type type, int64_t begin, int64_t n, Scratch& scratch) const {
   const Type compute = compute_type(type);
-  const void* own = scratch.bytes;
-  if (rows)
-    gather(table, *this, type, begin, n, scratch);
-  else
-    own = widened(table, values, type, begin, n, scratch);
+  const void* own = own_tile(table, type, begin, n, scratch);
   if (!accumulator) return own;
   table.add[compute](own, advance(accumulator, begin, compute), scratch.bytes, n);
   return scratch.bytes;

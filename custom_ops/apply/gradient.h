@@ -50,10 +50,12 @@ struct Gradient {
   const Rows* rows = nullptr;   // null: values are as long as the variable
   void* accumulator = nullptr;  // null: nothing is added; in the type to compute in
 
-  // Whether it can be read as it lies.
-  bool direct(Type type) const { return !rows && !accumulator && type == compute_type(type); }
+  // Whether `values` can be read as they lie.
+  bool direct(Type type) const { return !rows && type == compute_type(type); }
 
   // Elements [begin, begin + n), n at most kTile, in the type to compute in: where they lie, or in `scratch`.
+  // The first without the accumulator.
+  const void* own_tile(const Table& table, Type type, int64_t begin, int64_t n, Scratch& scratch) const;
   const void* tile(const Table& table, Type type, int64_t begin, int64_t n, Scratch& scratch) const;
 };
 

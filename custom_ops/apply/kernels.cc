@@ -35,8 +35,40 @@ TFOPT_ELEMENT Scalars cast_scalars(const double* from) {
   return made;
 }
 
-template <class R, class A>
-void update(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step) {
+// What `Beside` says, in the type to compute in.
+template <class A>
+struct Companion {
+  A *accumulator, *average;
+  A bound, rate;
+};
+
+struct Nothing {};
+
+// The gradient of element i, as the rule takes it.
+template <class A>
+TFOPT_ELEMENT A gradient_of(const A* g, int64_t i, A factor, const Nothing&) {
+  return g[i] * factor;
+}
+
+template <class A>
+TFOPT_ELEMENT A gradient_of(const A* g, int64_t i, A factor, const Companion<A>& beside) {
+  const A scaled = (beside.accumulator[i] + g[i]) * factor;
+  beside.accumulator[i] = A(0);
+  const A below = scaled > beside.bound ? beside.bound : scaled;
+  return below < -beside.bound ? -beside.bound : below;
+}
+
+template <class A>
+TFOPT_ELEMENT void move_average(int64_t, A, const Nothing&) {}
+
+template <class A>
+TFOPT_ELEMENT void move_average(int64_t i, A iterate, const Companion<A>& beside) {
+  beside.average[i] = toward(beside.average[i], iterate, beside.rate);
+}
+
+template <class R, class A, class B>
+TFOPT_ELEMENT void run(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step,
+                       const B beside) {
   using Scalars = typename R::template Scalars<A>;
   static_assert(R::kScalars <= kMostScalars);
   const A* g = static_cast<const A*>(gradient);
@@ -55,11 +87,25 @@ void update(const void* gradient, void* weight, void* const* slots, int64_t n, c
     A iterate = p[i];
     if constexpr (R::kLooksAhead) iterate = iterate - R::template ahead<A>(state, now);
     iterate = iterate * keep;
-    R::template update<A>(g[i] * factor, iterate, state, now);
+    R::template update<A>(gradient_of(g, i, factor, beside), iterate, state, now);
+    move_average(i, iterate, beside);
     if constexpr (R::kLooksAhead) iterate = iterate + R::template ahead<A>(state, following);
     p[i] = iterate;
     store<R::kSlots, A>(values, columns, i);
   }
+}
+
+template <class R, class A>
+void update(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step) {
+  run<R, A>(gradient, weight, slots, n, step, Nothing());
+}
+
+template <class R, class A>
+void update_beside(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step,
+                   const Beside& beside) {
+  const Companion<A> companion = {static_cast<A*>(beside.accumulator), static_cast<A*>(beside.average),
+                                  static_cast<A>(beside.bound), static_cast<A>(beside.average_rate)};
+  run<R, A>(gradient, weight, slots, n, step, companion);
 }
 
 void widen_half(const void* from, float* to, int64_t n) {
@@ -87,15 +133,6 @@ void narrow_bfloat16(const float* from, void* to, int64_t n) {
 }
 
 template <class A>
-void average(const void* weight, void* average, int64_t n, double rate) {
-  const A* p = static_cast<const A*>(weight);
-  A* a = static_cast<A*>(average);
-  const A step = static_cast<A>(rate);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) a[i] = toward(a[i], p[i], step);
-}
-
-template <class A>
 void add(const void* left, const void* right, void* sum, int64_t n) {
   const A *x = static_cast<const A*>(left), *y = static_cast<const A*>(right);
   A* to = static_cast<A*>(sum);
@@ -103,23 +140,18 @@ void add(const void* left, const void* right, void* sum, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = x[i] + y[i];
 }
 
-template <class A>
-void cut(const void* from, void* to, int64_t n, double factor, double bound) {
-  const A* x = static_cast<const A*>(from);
-  A* y = static_cast<A*>(to);
-  const A scale = static_cast<A>(factor), most = static_cast<A>(bound);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) {
-    const A scaled = x[i] * scale;
-    const A below = scaled > most ? most : scaled;
-    y[i] = below < -most ? -most : below;
-  }
-}
-
 template <class R>
 constexpr RuleKernel kernel_of(const char* name) {
-  return {name,        R::slot_names(), R::scalar_names(),  R::kSlots,
-          R::kScalars, R::kLooksAhead,  update<R, float>, update<R, double>};
+  return {name,
+          R::slot_names(),
+          R::scalar_names(),
+          R::kSlots,
+          R::kScalars,
+          R::kLooksAhead,
+          update<R, float>,
+          update<R, double>,
+          update_beside<R, float>,
+          update_beside<R, double>};
 }
 
 const RuleKernel kRules[] = {
@@ -137,9 +169,7 @@ const Table kTable = {
     sizeof(kRules) / sizeof(kRules[0]),
     {nullptr, nullptr, widen_half, widen_bfloat16},
     {nullptr, nullptr, narrow_half, narrow_bfloat16},
-    {average<float>, average<double>},
     {add<float>, add<double>},
-    {cut<float>, cut<double>},
     {squares_float, squares_double},
 };
 

@@ -39,7 +39,8 @@ void NormPlan::run(int64_t begin, int64_t end) {
 
 Squares NormPlan::sum_block(const Gradient& gradient, int64_t begin, int64_t end) const {
   const Type compute = compute_type(type_);
-  if (gradient.direct(type_)) return table_.squares[compute](advance(gradient.values, begin, type_), end - begin);
+  if (gradient.direct(type_) && !gradient.accumulator)
+    return table_.squares[compute](advance(gradient.values, begin, type_), end - begin);
   Squares sum = {0, 0};
   Scratch scratch;
   for (; begin < end; begin += kTile) {

@@ -19,6 +19,18 @@ struct Step {
 // Updates n elements of a variable and its slots.
 typedef void (*Update)(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step);
 
+// What an update may do in its pass beside the rule, for n elements of a variable. Where it does not, the buffer
+// is one of n zeros.
+struct Beside {
+  void* accumulator;  // added to the gradient, and zeroed
+  void* average;      // moves towards the iterate
+  double bound;       // the gradient, once multiplied, is cut off at ±bound; NaN stays
+  double average_rate;
+};
+
+typedef void (*UpdateBeside)(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step,
+                             const Beside& beside);
+
 // A sum of squares in two parts: what is too large to be squared is kept apart, divided by 2^600.
 struct Squares {
   double plain, large;
@@ -33,6 +45,8 @@ struct RuleKernel {
   bool looks_ahead;
   Update update_float;
   Update update_double;
+  UpdateBeside update_beside_float;
+  UpdateBeside update_beside_double;
 };
 
 enum Type { kFloat, kDouble, kHalf, kBfloat16, kTypes };
@@ -47,12 +61,8 @@ struct Table {
   // Between half precisions and float.
   void (*widen[kTypes])(const void* from, float* to, int64_t n);
   void (*narrow[kTypes])(const float* from, void* to, int64_t n);
-  // average ← average + (weight − average) rate, in float or double.
-  void (*average[2])(const void* weight, void* average, int64_t n, double rate);
   // sum ← left + right, in float or double; the sum may be either of them.
   void (*add[2])(const void* left, const void* right, void* sum, int64_t n);
-  // to ← from · factor, cut off at ±bound; NaN stays. `to` may be `from`.
-  void (*cut[2])(const void* from, void* to, int64_t n, double factor, double bound);
   // The sum of squares of n floats or doubles.
   Squares (*squares[2])(const void* values, int64_t n);
 };

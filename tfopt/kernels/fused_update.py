@@ -62,7 +62,7 @@ class FusedUpdate:
 
     def __call__(self, **arguments):
         """Update `weights`, `slots` and `averages` in place; see `tfopt.kernels.registry.Kernel`."""
-        self._update(**arguments)
+        self.run(**arguments)
 
     def prepare(self, gradients, weights):
         """`gradients` as the other methods take them."""
@@ -86,9 +86,9 @@ class FusedUpdate:
             up = [types.SimpleNamespace(rate=-1.0)] * len(dense)
             kept = [None] * len(dense)
             gradients, weights = zip(*dense, strict=True)
-            descent._update(gradients, weights, slots=[], scalars=up, following=up, keep=kept)
+            descent.run(gradients, weights, slots=[], scalars=up, following=up, keep=kept)
 
-    def _update(
+    def run(
         self,
         gradients,
         weights,
@@ -102,6 +102,7 @@ class FusedUpdate:
         averages=(),
         average_rate=1.0,
     ):
+        """What a call does."""
         kinds: dict = {}
         for i, (g, w) in enumerate(zip(gradients, weights, strict=True)):
             kinds.setdefault((w.dtype, dtype_of(g)), []).append(i)

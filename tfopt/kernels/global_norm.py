@@ -19,7 +19,7 @@ def norms(op, gradients, accumulators=()):
         return found[0]
     order = [i for rows in kinds.values() for i in rows]
     each = tf.gather(tf.concat([of_each for _, of_each in found], 0), tf.math.invert_permutation(order))
-    return tf.norm(tf.stack([of_all for of_all, _ in found])), each
+    return _norm_of([of_all for of_all, _ in found]), each
 
 
 def _of_one_kind(op, gradients, accumulators, rows):
@@ -27,3 +27,10 @@ def _of_one_kind(op, gradients, accumulators, rows):
         accumulators=[accumulators[i].handle for i in rows] if accumulators else [],
         **as_inputs([gradients[i] for i in rows]),
     )
+
+
+def _norm_of(norms):
+    """The norm of a few finite norms, even where their squares overflow; of others, not finite."""
+    largest = tf.reduce_max(norms)
+    unit = tf.where(tf.math.is_finite(largest) & (largest > 0), largest, 1.0)
+    return tf.norm(tf.stack(norms) / unit) * unit

@@ -32,8 +32,8 @@ class Kernel(Protocol):
             keep: Factor 1 − λε of decoupled weight decay on the iterate, one tensor per weight, or None
                 where a weight does not decay.
 
-        With "gradients" in `fuses`, `gradients` are those that its method `prepare` made of what came (tensors
-        or IndexedSlices, of any float type), and also:
+        With "gradients" in `fuses`, `gradients` are what its method `prepare` made of the tensors and
+        IndexedSlices, of any float type, that came, and also:
             accumulators: Native variables aligned with `weights`, or an empty list. They are added to the
                 gradients, and zeroed.
             factors: What the gradients are to be multiplied by: a number, a scalar or a vector with a factor

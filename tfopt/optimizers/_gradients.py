@@ -64,7 +64,7 @@ class Given:
 
     @functools.cached_property
     def norms(self):
-        """The norm of all sums of gradients, and the norm of each; one pass that finite check and clipping share."""
+        """The norm of all sums of gradients, and of each: one pass that finite check and clipping share."""
         return self.kernel.norms(self.gradients, self.step.accumulators)
 
     def finite(self):
@@ -73,7 +73,9 @@ class Given:
 
     def arguments(self):
         """What the kernel takes."""
-        bound = {"bound": self.options.clipvalue} if self.options.clipvalue and not _scales(self.options) else {}
+        bound = (
+            {"bound": self.options.clipvalue} if self.options.clipvalue and not _scales(self.options) else {}
+        )
         return {
             "gradients": self.gradients,
             "accumulators": self.step.accumulators,
