@@ -1,6 +1,6 @@
 """Checks and times the CUDA kernels on this machine's GPU, beside PyTorch and JAX; needs no TensorFlow.
 
-``python benchmarks/device/run.py --output FOLDER`` compiles them, prints tables, writes ``FOLDER/device.json``.
+``python benchmarks/device/run.py --output FOLDER`` compiles them, prints tables, keeps ``device.json``.
 """
 
 import argparse
