@@ -1,7 +1,7 @@
 """Compile the op libraries with g++, from headers and libraries of the TensorFlow that is installed.
 
-``python custom_ops/build.py FOLDER`` leaves them in FOLDER; setup.py does the same for a wheel. The library for
-NVIDIA GPUs is built where build_cuda.py says so.
+``python custom_ops/build.py FOLDER`` leaves them in FOLDER; setup.py does the same for a wheel. The library
+for NVIDIA GPUs is built where build_cuda.py says so.
 """
 
 import concurrent.futures
@@ -130,7 +130,9 @@ def build(output, cache):
         built = libraries(cuda=False)
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         # Libraries share objects; each is compiled once.
-        once = functools.cache(lambda source, name, *flags: pool.submit(_compile, host, cache, source, name, flags))
+        once = functools.cache(
+            lambda source, name, *flags: pool.submit(_compile, host, cache, source, name, flags)
+        )
         waiting = {
             library: [once(source, name, *flags) for source, name, flags in units(host)]
             for library, (units, _) in built.items()

@@ -1,8 +1,8 @@
 """What nvcc compiles: the kernels of custom_ops/apply/cuda, with a plain C entry point, free of TensorFlow.
 
-``python custom_ops/build_cuda.py FOLDER`` leaves libtfopt_cuda_plain.so there, for programs of any kind, built
-for the GPUs of TFOPT_CUDA_ARCHITECTURES; with ``--emulated`` g++ compiles the same sources to run in loops on the
-CPU. custom_ops/build.py puts the kernels into the library for TensorFlow.
+``python custom_ops/build_cuda.py FOLDER`` leaves libtfopt_cuda_plain.so there, for programs of any kind. It is
+built for the GPUs that TFOPT_CUDA_ARCHITECTURES names; with ``--emulated`` g++ compiles the same sources, to run
+in loops on the CPU. custom_ops/build.py puts the kernels into the library for TensorFlow.
 """
 
 import os
@@ -22,7 +22,7 @@ COMMON = f"-std=c++17 -O3 -I{ROOT}"
 NVCC_FLAGS = [*shlex.split(COMMON), "-Xcompiler=-fPIC,-fvisibility=hidden"]
 GXX_FLAGS = [*shlex.split(COMMON), "-fPIC", "-fvisibility=hidden"]
 WEIGHTS = ("float", "double", "Half", "Bfloat16")
-# Machine code for A100, H100 and B200, and their families; any other GPU since Turing compiles what is for it.
+# Machine code for A100, H100, B200 and their families; other GPUs since Turing compile their own.
 ARCHITECTURES = "80,90,100"
 OLDEST = "75"
 DRIVER = pathlib.Path("/proc/driver/nvidia/version")
@@ -72,7 +72,9 @@ def wanted():
 
 def runtime():
     """Flags that link CUDA's runtime, statically: programs bring runtimes of their own."""
-    said = subprocess.run([nvcc(), "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [nvcc(), "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=False
+    )
     listed = [line.split("LIBRARIES=")[1] for line in said.stderr.splitlines() if "LIBRARIES=" in line]
     return [*shlex.split(" ".join(listed)), "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
 

@@ -26,8 +26,8 @@ log = logging.getLogger("tfopt")
 class Library:
     """What is loaded: a kernel per rule and the instruction set they run on, or why there is none.
 
-    `lowering_reason` says why XLA cannot compile the kernels, `gpu_reason` why there are none on a GPU; they are
-    empty where it can, and where there are.
+    `lowering_reason` says why XLA cannot compile the kernels, `gpu_reason` why there are none on a GPU; they
+    are empty where it can, and where there are.
     """
 
     kernels: Mapping[str, FusedUpdate] = dataclasses.field(default_factory=dict)
@@ -77,7 +77,7 @@ def _load_gpu(path):
     if not tf.config.list_physical_devices("GPU"):
         return "TensorFlow sees no GPU."
     if not path.is_file():
-        # No warning: it is built where asked for, and XLA, Keras' choice on a GPU, compiles the op all the same.
+        # No warning: it is built where asked for, and XLA, Keras' choice on a GPU, compiles the op as well.
         return f"{path.name} was not built when tfopt was installed; TFOPT_CUDA=1 asks for it."
     try:
         _check(path)
