@@ -66,14 +66,16 @@ class FusedUpdateOp : public OpKernel {
     averaged_ = averages > 0;
     accumulated_ = accumulators > 0;
     variables_ = count_ * (1 + rule_->slots + averaged_ + accumulated_);
+    bundled_ = type_string() == "TfoptFusedUpdateBundled";
+    first_gradient_ = variable_inputs(variables_, bundled_);
   }
 
   void Compute(OpKernelContext* context) override {
     OP_REQUIRES_OK(context, check_numbers(context));
-    Gradients gradients(inputs_, context, variables_);
+    Gradients gradients(inputs_, context, first_gradient_);
     OP_REQUIRES_OK(context, gradients.prepare());
     LockedVariables variables;
-    OP_REQUIRES_OK(context, variables.acquire(context, variables_));
+    OP_REQUIRES_OK(context, variables.acquire(context, variables_, bundled_));
     OP_REQUIRES_OK(context, check_variables(variables, gradients));
     for (int i = 0; i < variables_; ++i) OP_REQUIRES_OK(context, own_buffer(context, variables[i]));
     const Plan plan = make_plan(context, variables, gradients);
@@ -83,7 +85,7 @@ class FusedUpdateOp : public OpKernel {
  private:
   // The inputs that follow the variables and the gradients.
   const Tensor& number(OpKernelContext* context, int which) const {
-    return context->input(variables_ + count_ + inputs_.sparse_count() + which);
+    return context->input(first_gradient_ + count_ + inputs_.sparse_count() + which);
   }
   const Tensor& scalars(OpKernelContext* context) const { return number(context, 0); }
   const Tensor& following(OpKernelContext* context) const { return number(context, 1); }
@@ -115,16 +117,16 @@ class FusedUpdateOp : public OpKernel {
   }
 
   absl::Status check_variables(const LockedVariables& variables, const Gradients& gradients) const {
-    for (int input = 0; input < variables_; ++input) {
-      const Tensor& tensor = *variables[input]->tensor();
-      const DataType expected = input < count_ ? weight_ : compute_type(weight_);
-      if (!variables[input]->is_initialized || !tensor.IsInitialized())
-        return refusal(": the variable of input ", input, " is not initialised.");
+    for (int i = 0; i < variables_; ++i) {
+      const Tensor& tensor = *variables[i]->tensor();
+      const DataType expected = i < count_ ? weight_ : compute_type(weight_);
+      if (!variables[i]->is_initialized || !tensor.IsInitialized())
+        return refusal(": the variable of input ", i, " is not initialised.");
       if (tensor.dtype() != expected)
-        return refusal(": the variable of input ", input, " holds ",
+        return refusal(": the variable of input ", i, " holds ",
                                tensorflow::DataTypeString(tensor.dtype()), ", expected ",
                                tensorflow::DataTypeString(expected), ".");
-      TF_RETURN_IF_ERROR(gradients.check_fits(input % count_, tensor.shape()));
+      TF_RETURN_IF_ERROR(gradients.check_fits(i % count_, tensor.shape()));
     }
     return absl::OkStatus();
   }
@@ -165,11 +167,12 @@ class FusedUpdateOp : public OpKernel {
   std::vector<int> groups_;
   GradientInputs inputs_;
   DataType weight_;
-  int count_ = 0, variables_ = 0;
-  bool averaged_ = false, accumulated_ = false;
+  int count_ = 0, variables_ = 0, first_gradient_ = 0;
+  bool averaged_ = false, accumulated_ = false, bundled_ = false;
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device(tensorflow::DEVICE_CPU), FusedUpdateOp);
+REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdateBundled").Device(tensorflow::DEVICE_CPU), FusedUpdateOp);
 
 }  // namespace
 }  // namespace tfopt

@@ -33,13 +33,14 @@ class GlobalNormOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("C", &accumulators_));
     OP_REQUIRES(context, accumulators_ == 0 || accumulators_ == inputs_.count(),
                 refuse("(accumulators): expected none or ", inputs_.count(), ", got ", accumulators_, "."));
+    bundled_ = type_string() == "TfoptGlobalNormBundled";
   }
 
   void Compute(OpKernelContext* context) override {
-    Gradients gradients(inputs_, context, accumulators_);
+    Gradients gradients(inputs_, context, variable_inputs(accumulators_, bundled_));
     OP_REQUIRES_OK(context, gradients.prepare());
     LockedVariables accumulators;
-    OP_REQUIRES_OK(context, accumulators.acquire(context, accumulators_));
+    OP_REQUIRES_OK(context, accumulators.acquire(context, accumulators_, bundled_));
     OP_REQUIRES_OK(context, check(accumulators, gradients));
     std::vector<Rows> compact;
     NormPlan plan = make_plan(accumulators, gradients, compact);
@@ -101,9 +102,11 @@ class GlobalNormOp : public OpKernel {
 
   GradientInputs inputs_;
   int accumulators_ = 0;
+  bool bundled_ = false;
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfoptGlobalNorm").Device(tensorflow::DEVICE_CPU), GlobalNormOp);
+REGISTER_KERNEL_BUILDER(Name("TfoptGlobalNormBundled").Device(tensorflow::DEVICE_CPU), GlobalNormOp);
 
 }  // namespace
 }  // namespace tfopt
