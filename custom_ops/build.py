@@ -78,8 +78,10 @@ def cpu_units(host):
     for source in (*PLAIN_SOURCES, "kernels/description.cc"):
         yield HERE / source, pathlib.Path(source).stem, shlex.split(GLUE)
     for source in (
+        "ops/bundle.cc",
         "ops/fused_update.cc",
         "ops/global_norm.cc",
+        "kernels/bundle.cc",
         "kernels/fused_update.cc",
         "kernels/global_norm.cc",
         *SHARED_SOURCES,

@@ -26,8 +26,8 @@ class FusedUpdateOnCpu : public FusedUpdateOp {
       return tensor.NumElements() ? tensor.flat<double>().data() + groups_[i] * rule_->scalars : nullptr;
     };
     const auto factor = factors(context).flat<double>();
-    Plan plan(table(), static_cast<int>(rule_ - kRuleFacts), type_of(weight_), type_of(inputs_.type()), average_rate(context).scalar<double>()(),
-              bound(context).scalar<double>()());
+    Plan plan(table(), static_cast<int>(rule_ - kRuleFacts), type_of(weight_), type_of(inputs_.type()),
+              average_rate(context).scalar<double>()(), bound(context).scalar<double>()());
     plan.reserve(count_);
     for (int i = 0; i < count_; ++i) {
       Variable one;
@@ -54,6 +54,7 @@ class FusedUpdateOnCpu : public FusedUpdateOp {
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device(tensorflow::DEVICE_CPU), FusedUpdateOnCpu);
+REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdateBundled").Device(tensorflow::DEVICE_CPU), FusedUpdateOnCpu);
 
 }  // namespace
 }  // namespace tfopt

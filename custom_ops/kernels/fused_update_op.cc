@@ -54,14 +54,16 @@ FusedUpdateOp::FusedUpdateOp(OpKernelConstruction* context, Copy copy) : OpKerne
   averaged_ = averages > 0;
   accumulated_ = accumulators > 0;
   variables_ = count_ * (1 + rule_->slots + averaged_ + accumulated_);
+  bundled_ = type_string() == "TfoptFusedUpdateBundled";
+  first_gradient_ = variable_inputs(variables_, bundled_);
 }
 
 void FusedUpdateOp::Compute(OpKernelContext* context) {
   OP_REQUIRES_OK(context, check_numbers(context));
-  Gradients gradients(inputs_, context, variables_);
+  Gradients gradients(inputs_, context, first_gradient_);
   OP_REQUIRES_OK(context, gradients.prepare());
   LockedVariables variables;
-  OP_REQUIRES_OK(context, variables.acquire(context, variables_));
+  OP_REQUIRES_OK(context, variables.acquire(context, variables_, bundled_));
   OP_REQUIRES_OK(context, check_variables(variables, gradients));
   for (int i = 0; i < variables_; ++i) OP_REQUIRES_OK(context, own_buffer(context, variables[i], copy_));
   OP_REQUIRES_OK(context, update(context, variables, gradients));

@@ -27,7 +27,7 @@ class FusedUpdateOp : public tensorflow::OpKernel {
 
   // The inputs that follow the variables and the gradients.
   const Tensor& number(OpKernelContext* context, int which) const {
-    return context->input(variables_ + count_ + inputs_.sparse_count() + which);
+    return context->input(first_gradient_ + count_ + inputs_.sparse_count() + which);
   }
   const Tensor& scalars(OpKernelContext* context) const { return number(context, 0); }
   const Tensor& following(OpKernelContext* context) const { return number(context, 1); }
@@ -58,6 +58,8 @@ class FusedUpdateOp : public tensorflow::OpKernel {
   absl::Status check_variables(const LockedVariables& variables, const Gradients& gradients) const;
 
   const Copy copy_;
+  int first_gradient_ = 0;
+  bool bundled_ = false;
 };
 
 }  // namespace tfopt

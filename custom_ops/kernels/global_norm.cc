@@ -57,6 +57,7 @@ class GlobalNormOnCpu : public GlobalNormOp {
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfoptGlobalNorm").Device(tensorflow::DEVICE_CPU), GlobalNormOnCpu);
+REGISTER_KERNEL_BUILDER(Name("TfoptGlobalNormBundled").Device(tensorflow::DEVICE_CPU), GlobalNormOnCpu);
 
 }  // namespace
 }  // namespace tfopt

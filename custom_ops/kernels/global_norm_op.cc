@@ -21,13 +21,14 @@ GlobalNormOp::GlobalNormOp(OpKernelConstruction* context) : OpKernel(context) {
   OP_REQUIRES_OK(context, context->GetAttr("C", &accumulators_));
   OP_REQUIRES(context, accumulators_ == 0 || accumulators_ == inputs_.count(),
               refuse("(accumulators): expected none or ", inputs_.count(), ", got ", accumulators_, "."));
+  bundled_ = type_string() == "TfoptGlobalNormBundled";
 }
 
 void GlobalNormOp::Compute(OpKernelContext* context) {
-  Gradients gradients(inputs_, context, accumulators_);
+  Gradients gradients(inputs_, context, variable_inputs(accumulators_, bundled_));
   OP_REQUIRES_OK(context, gradients.prepare());
   LockedVariables accumulators;
-  OP_REQUIRES_OK(context, accumulators.acquire(context, accumulators_));
+  OP_REQUIRES_OK(context, accumulators.acquire(context, accumulators_, bundled_));
   OP_REQUIRES_OK(context, check(accumulators, gradients));
   Tensor *all = nullptr, *each = nullptr;
   OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({}), &all));

@@ -24,6 +24,8 @@ class GlobalNormOp : public tensorflow::OpKernel {
   int accumulators_ = 0;
 
  private:
+  bool bundled_ = false;
+
   absl::Status check(const LockedVariables& accumulators, const Gradients& gradients) const;
 };
 

@@ -13,25 +13,39 @@ absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&...
 
 }  // namespace
 
-LockedVariables::~LockedVariables() {
-  for (tensorflow::mutex* one : held_) one->unlock();
-}
-
-absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int count) {
+absl::Status Bundle::find(tensorflow::OpKernelContext* context, int count) {
   variables_.resize(count);
-  std::vector<tensorflow::mutex*> locks(count);
+  locks_.resize(count);
   for (int i = 0; i < count; ++i) {
     const auto status = LookupResource(context, HandleFromInput(context, i), &variables_[i]);
     if (!status.ok())
       return refused(context, "input ", i, " is no initialised variable: ", status.message());
-    locks[i] = variables_[i]->mu();
+    locks_[i] = variables_[i]->mu();
   }
-  // By address: the order in which TensorFlow's own ops lock several variables.
-  std::sort(locks.begin(), locks.end());
-  if (std::adjacent_find(locks.begin(), locks.end()) != locks.end())
+  std::sort(locks_.begin(), locks_.end());
+  if (std::adjacent_find(locks_.begin(), locks_.end()) != locks_.end())
     return refused(context, "a variable is listed twice.");
-  for (tensorflow::mutex* one : locks) one->lock();
-  held_ = std::move(locks);
+  return absl::OkStatus();
+}
+
+LockedVariables::~LockedVariables() {
+  if (!locked_) return;
+  for (tensorflow::mutex* one : bundle_->locks()) one->unlock();
+}
+
+absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int count, bool bundled) {
+  if (!bundled) {
+    bundle_.reset(new Bundle);
+    TF_RETURN_IF_ERROR(bundle_->find(context, count));
+  } else {
+    if (context->input(0).NumElements() != 1) return refused(context, "(bundle): expected one handle.");
+    const auto status = LookupResource(context, HandleFromInput(context, 0), &bundle_);
+    if (!status.ok()) return refused(context, "(bundle): expected a bundle of variables: ", status.message());
+    if (bundle_->size() != count)
+      return refused(context, "(bundle): expected ", count, " variables, got ", bundle_->size(), ".");
+  }
+  for (tensorflow::mutex* one : bundle_->locks()) one->lock();
+  locked_ = true;
   return absl::OkStatus();
 }
 

@@ -1,5 +1,7 @@
 // Variables that are locked together.
 #pragma once
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,7 +18,25 @@ absl::Status refusal(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat("TfoptFusedUpdate", parts...));
 }
 
-// The variables behind an op's first inputs, locked for as long as this lives.
+// A list of variables, no two of them the same: a resource, so that a graph can hand over many as one.
+class Bundle : public tensorflow::ResourceBase {
+ public:
+  // Looks up inputs [0, count) of an op.
+  absl::Status find(tensorflow::OpKernelContext* context, int count);
+
+  int size() const { return static_cast<int>(variables_.size()); }
+  tensorflow::Var* operator[](int i) const { return variables_[i].get(); }
+  // By address: the order in which TensorFlow's own ops lock several variables.
+  const std::vector<tensorflow::mutex*>& locks() const { return locks_; }
+
+  std::string DebugString() const override { return absl::StrCat("tfopt's bundle of ", size(), " variables"); }
+
+ private:
+  std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>> variables_;
+  std::vector<tensorflow::mutex*> locks_;
+};
+
+// The variables an op works on, locked for as long as this lives.
 class LockedVariables {
  public:
   LockedVariables() = default;
@@ -24,15 +44,18 @@ class LockedVariables {
   void operator=(const LockedVariables&) = delete;
   ~LockedVariables();
 
-  // Looks up and locks inputs [0, count); every one must be another variable.
-  absl::Status acquire(tensorflow::OpKernelContext* context, int count);
+  // Looks up and locks `count` variables: the op's first inputs, or the bundle that is its first input.
+  absl::Status acquire(tensorflow::OpKernelContext* context, int count, bool bundled);
 
-  tensorflow::Var* operator[](int input) const { return variables_[input].get(); }
+  tensorflow::Var* operator[](int i) const { return (*bundle_)[i]; }
 
  private:
-  std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>> variables_;
-  std::vector<tensorflow::mutex*> held_;
+  tensorflow::core::RefCountPtr<Bundle> bundle_;
+  bool locked_ = false;
 };
+
+// How many inputs of an op stand for `count` variables.
+inline int variable_inputs(int count, bool bundled) { return bundled ? 1 : count; }
 
 // Copies a tensor on the device of the op.
 using Copy = absl::Status (*)(tensorflow::OpKernelContext* context, const tensorflow::Tensor& from,

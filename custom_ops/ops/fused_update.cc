@@ -23,32 +23,40 @@ absl::Status check_ranks(InferenceContext* c) {
   return c->WithRank(c->input(first + 5), 0, &unused);
 }
 
+// What both forms of the op take after the variables.
+#define TFOPT_STEP                                                                                           \
+  .Input("gradients: N * G")                                                                                 \
+      .Input("rows: R * int64")       /* of the gradients that are rows of a weight: to which they belong */ \
+      .Input("scalars: double")       /* [groups, scalars of the rule] */                                    \
+      .Input("following: double")     /* the same for the coming step; [0, 0] unless the rule looks ahead */ \
+      .Input("keep: double")          /* [groups]: 1 − λε */                                                 \
+      .Input("factors: double")       /* [] or [N]: multiplies the gradients */                              \
+      .Input("bound: double")         /* []: the gradients, once multiplied, are cut off at ±bound */        \
+      .Input("average_rate: double")  /* [] */                                                               \
+      .Attr("rule: string")                                                                                  \
+      .Attr("groups: list(int)") /* row of `scalars`, `following` and `keep`, per weight */                  \
+      .Attr("N: int >= 1")                                                                                   \
+      .Attr("S: int >= 0")                                                                                   \
+      .Attr("A: int >= 0")                                                                                   \
+      .Attr("C: int >= 0")                                                                                   \
+      .Attr("R: int >= 0")                                                                                   \
+      .Attr("sparse: list(int)")                   /* which gradients are rows, in growing order */          \
+      .Attr("T: {float, double, half, bfloat16}")  /* of the weights */                                      \
+      .Attr("G: {float, double, half, bfloat16}")  /* any that computes in the same type as T */             \
+      .SetIsStateful()                                                                                       \
+      .SetShapeFn(check_ranks)
+
 REGISTER_OP("TfoptFusedUpdate")
     .Input("weights: N * resource")
-    .Input("slots: S * resource")     // slot by slot, each aligned with the weights
-    .Input("averages: A * resource")  // none, or aligned with the weights
+    .Input("slots: S * resource")         // slot by slot, each aligned with the weights
+    .Input("averages: A * resource")      // none, or aligned with the weights
     .Input("accumulators: C * resource")  // none, or aligned with the weights: added to the gradients, then zeroed
-    .Input("gradients: N * G")
-    .Input("rows: R * int64")       // of the gradients that are rows of a weight: to which they belong
-    .Input("scalars: double")       // [groups, scalars of the rule]
-    .Input("following: double")     // the same for the coming step; [0, 0] unless the rule looks ahead
-    .Input("keep: double")          // [groups]: 1 − λε
-    .Input("factors: double")       // [] or [N]: multiplies the gradients
-    .Input("bound: double")         // []: the gradients, once multiplied, are cut off at ±bound
-    .Input("average_rate: double")  // []
-    .Attr("rule: string")
-    .Attr("groups: list(int)")  // row of `scalars`, `following` and `keep`, per weight
-    .Attr("N: int >= 1")
-    .Attr("S: int >= 0")
-    .Attr("A: int >= 0")
-    .Attr("C: int >= 0")
-    .Attr("R: int >= 0")
-    .Attr("sparse: list(int)")  // which gradients are rows, in growing order
-    .Attr("T: {float, double, half, bfloat16}")  // of the weights
-    .Attr("G: {float, double, half, bfloat16}")  // any that computes in the same type as T
-    .SetIsStateful()
-    .SetShapeFn(check_ranks)
-    .Doc("Updates variables and their slots in place by an element-wise rule, in one pass over memory.");
+    TFOPT_STEP.Doc("Updates variables and their slots in place by an element-wise rule, in one pass over memory.");
+
+// XLA cannot look into a bundle; there the lists serve.
+REGISTER_OP("TfoptFusedUpdateBundled")
+    .Input("bundle: resource")  // of the N weights, S slots, A averages and C accumulators
+    TFOPT_STEP.Doc("TfoptFusedUpdate of the variables of a TfoptBundle.");
 
 }  // namespace
 }  // namespace tfopt

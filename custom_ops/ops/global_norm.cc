@@ -20,20 +20,27 @@ absl::Status set_shapes(InferenceContext* c) {
   return absl::OkStatus();
 }
 
+// What both forms of the op take after the variables, and give.
+#define TFOPT_NORM                                                                                \
+  .Input("gradients: N * G")                                                                      \
+      .Input("rows: R * int64") /* of the gradients that are rows of a variable: to which they belong */ \
+      .Output("norm: double")   /* of all */                                                      \
+      .Output("norms: double")  /* [N]: of each */                                                \
+      .Attr("N: int >= 1")                                                                        \
+      .Attr("C: int >= 0")                                                                        \
+      .Attr("R: int >= 0")                                                                        \
+      .Attr("sparse: list(int)") /* which gradients are rows, in growing order */                 \
+      .Attr("G: {float, double, half, bfloat16}")                                                 \
+      .SetIsStateful()                                                                            \
+      .SetShapeFn(set_shapes)
+
 REGISTER_OP("TfoptGlobalNorm")
     .Input("accumulators: C * resource")  // none, or aligned with the gradients: added to them
-    .Input("gradients: N * G")
-    .Input("rows: R * int64")  // of the gradients that are rows of a variable: to which they belong
-    .Output("norm: double")    // of all
-    .Output("norms: double")   // [N]: of each
-    .Attr("N: int >= 1")
-    .Attr("C: int >= 0")
-    .Attr("R: int >= 0")
-    .Attr("sparse: list(int)")  // which gradients are rows, in growing order
-    .Attr("G: {float, double, half, bfloat16}")
-    .SetIsStateful()
-    .SetShapeFn(set_shapes)
-    .Doc("Euclidean norms of gradients, in double; not finite where an element is not.");
+    TFOPT_NORM.Doc("Euclidean norms of gradients, in double; not finite where an element is not.");
+
+REGISTER_OP("TfoptGlobalNormBundled")
+    .Input("bundle: resource")  // of the C accumulators
+    TFOPT_NORM.Doc("TfoptGlobalNorm with the accumulators of a TfoptBundle.");
 
 }  // namespace
 }  // namespace tfopt

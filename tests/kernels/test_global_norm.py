@@ -15,7 +15,7 @@ SHAPES = [(), (0,), (1,), (15,), (16,), (17,), (3, 0, 2), (1023,), (1025,), (65_
 @pytest.fixture
 def norms(loaded):
     """norms(gradients, accumulators): of all, and of each."""
-    op = loaded.kernels["adam"].norm_op
+    op = loaded.kernels["adam"].ops.tfopt_global_norm
     return lambda gradients, accumulators=(): global_norm.norms(op, gradients, accumulators)
 
 
@@ -134,7 +134,7 @@ def call(op, held, gradients, rows=(), sparse=()):
 def test_bad_input_is_refused(loaded, how, wrap):
     arguments = good() | (SPOILT[how]() if how else {})
     held = [tf.Variable(a) for a in arguments.pop("accumulators")]
-    norm = wrap(lambda: call(loaded.kernels["adam"].norm_op, held, **arguments))
+    norm = wrap(lambda: call(loaded.kernels["adam"].ops.tfopt_global_norm, held, **arguments))
     if how is None:
         np.testing.assert_allclose(norm()[0], math.sqrt(32))
         return

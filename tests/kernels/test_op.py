@@ -13,7 +13,7 @@ SIZE = 5
 @pytest.fixture
 def op(loaded):
     """The op without a rule's Python face around it."""
-    return loaded.kernels["adam"].op
+    return loaded.kernels["adam"].ops.tfopt_fused_update
 
 
 class Call:
@@ -238,7 +238,7 @@ STEPS = 150
 def count_down(kernel, weights, velocities, steps):
     """θ ← θ − 1 and v ← v − 1, which float32 computes exactly."""
     for _ in range(steps):
-        kernel.op(
+        kernel.ops.tfopt_fused_update(
             weights=[w.handle for w in weights],
             slots=[v.handle for v in velocities],
             averages=[],

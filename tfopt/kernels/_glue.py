@@ -1,7 +1,10 @@
 """What the kernels must ask TensorFlow's private parts."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
 import tensorflow as tf
-from tensorflow.python.framework import kernels
+from tensorflow.python.framework import auto_control_deps, kernels
 from tensorflow.python.ops import control_flow_util
 
 
@@ -15,3 +18,65 @@ def xla_knows(op):
     """Whether XLA can compile the op of that name: TensorFlow takes lowerings in once, with its first op."""
     registered = kernels.get_registered_kernels_for_op(op).kernel
     return any(kernel.device_type.startswith("XLA_") for kernel in registered)
+
+
+def announce_bundle(bundle, handles):
+    """Say which variables `bundle`, an eager handle, stands for: its users are ordered with theirs."""
+    bundle._tfopt_handles = handles
+
+
+@auto_control_deps.register_acd_resource_resolver
+def _tfopt_bundle_resolver(op, reads, writes):
+    """Whoever writes to a bundle writes to all its variables that the graph captures.
+
+    TensorFlow runs operations of a function in the order in which they were written where they touch the same
+    resource. It asks here which resources an operation touches beside its inputs.
+    """
+    bundles = _captures(op.graph).bundles
+    if not bundles:
+        return False
+    before = len(writes)
+    for tensor in list(writes):
+        writes.update(bundles.get(id(tensor), ()))
+    return len(writes) > before
+
+
+class _Captures(NamedTuple):
+    """What a graph captures.
+
+    Attributes:
+        tuples: The graph's own list, which it makes anew when it captures more.
+        origins: By identity of a captured tensor in the graph: the tensor outside of all graphs.
+        bundles: By identity of a captured bundle in the graph: those of its variables that the graph captures.
+    """
+
+    tuples: Any
+    origins: Mapping[int, Any]
+    bundles: Mapping[int, Sequence[Any]]
+
+
+def _captures(graph):
+    tuples = getattr(graph, "captures", ())
+    known = getattr(graph, "_tfopt_captures", None)
+    if known is None or known.tuples is not tuples:
+        # Kept by the graph, because the tensors keep it.
+        known = graph._tfopt_captures = _Captures(tuples, *_examined(tuples))
+    return known
+
+
+def _examined(tuples):
+    origins = {id(inside): _origin(external) for external, inside in tuples}
+    announced = [
+        (name, origin._tfopt_handles) for name, origin in origins.items() if hasattr(origin, "_tfopt_handles")
+    ]
+    places = {id(origins[id(inside)]): inside for _, inside in tuples} if announced else {}
+    return origins, {
+        name: [places[id(handle)] for handle in handles if id(handle) in places]
+        for name, handles in announced
+    }
+
+
+def _origin(tensor):
+    if not tf.is_symbolic_tensor(tensor):
+        return tensor
+    return _captures(tensor.graph).origins.get(id(tensor), tensor)

@@ -3,12 +3,12 @@
 import dataclasses
 import math
 import types
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from tfopt.kernels import global_norm
+from tfopt.kernels._bundle import bundle_of
 from tfopt.kernels._glue import compiled_by_xla, xla_knows
 from tfopt.kernels._gradients import as_inputs, cast, dtype_of, is_rows, kind_of, prepared
 
@@ -24,8 +24,7 @@ class FusedUpdate:
         slots: Names of its slots, in order.
         scalars: Names of its scalars, in the order in which the op takes them.
         looks_ahead: Whether the variables hold a point ahead of the iterate.
-        op: TensorFlow's wrapper of the op.
-        norm_op: TensorFlow's wrapper of the op for norms.
+        ops: TensorFlow's wrappers of the library's ops.
         instructions: The instruction set it runs on.
         lowers: Whether its lowering to XLA is loaded.
         gpu: Whether its kernels for NVIDIA GPUs are loaded.
@@ -35,8 +34,7 @@ class FusedUpdate:
     slots: tuple[str, ...]
     scalars: tuple[str, ...]
     looks_ahead: bool
-    op: Callable[..., Any] = dataclasses.field(repr=False)
-    norm_op: Callable[..., Any] = dataclasses.field(repr=False)
+    ops: Any = dataclasses.field(repr=False)
     instructions: str = ""
     lowers: bool = False
     gpu: bool = False
@@ -47,9 +45,8 @@ class FusedUpdate:
     def parse(cls, line, ops, instructions, lowers, gpu):
         """The kernel that a line of the library's own description tells of."""
         rule, slots, scalars, looks_ahead = line.split(";")
-        found = ops.tfopt_fused_update, ops.tfopt_global_norm
         how = instructions, lowers, gpu
-        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", *found, *how)
+        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", ops, *how)
 
     def supports(self, weights):
         """Whether the variables have types it knows and share a device that it runs on or XLA compiles for."""
@@ -70,7 +67,7 @@ class FusedUpdate:
 
     def norms(self, gradients, accumulators):
         """The norm of all gradients, and a vector with the norm of each, what was accumulated included."""
-        return global_norm.norms(self.norm_op, gradients, accumulators)
+        return global_norm.norms(self.ops, gradients, accumulators)
 
     def accumulate(self, accumulators, gradients):
         """Add `gradients` to `accumulators`."""
@@ -109,11 +106,11 @@ class FusedUpdate:
         factors, bound, rate = (_double(value) for value in (factors, bound, average_rate))
         for (dtype, _), rows in kinds.items():
             chosen, groups = _grouped([(scalars[i], following[i], keep[i]) for i in rows])
-            self.op(
-                weights=_handles(weights, rows),
-                slots=[handle for slot in slots for handle in _handles(slot, rows)],
-                averages=_handles(averages, rows) if averages else [],
-                accumulators=_handles(accumulators, rows) if accumulators else [],
+            self._call(
+                _chosen(weights, rows),
+                slots=[variable for slot in slots for variable in _chosen(slot, rows)],
+                averages=_chosen(averages, rows) if averages else [],
+                accumulators=_chosen(accumulators, rows) if accumulators else [],
                 **as_inputs([gradients[i] for i in rows]),
                 scalars=self._matrix([s for s, _, _ in chosen]),
                 following=self._matrix([f for _, f, _ in chosen] if self.looks_ahead else []),
@@ -125,6 +122,17 @@ class FusedUpdate:
                 groups=groups,
                 T=dtype,
             )
+
+    def _call(self, weights, slots, averages, accumulators, **step):
+        bundle = bundle_of(self.ops.tfopt_bundle, [*weights, *slots, *averages, *accumulators])
+        if bundle is None:
+            lists = {"slots": slots, "averages": averages, "accumulators": accumulators}
+            self.ops.tfopt_fused_update(
+                weights=_handles(weights), **{name: _handles(v) for name, v in lists.items()}, **step
+            )
+        else:
+            sizes = {"S": len(slots), "A": len(averages), "C": len(accumulators)}
+            self.ops.tfopt_fused_update_bundled(bundle=bundle, **sizes, **step)
 
     def _matrix(self, namespaces):
         if not namespaces:
@@ -143,8 +151,12 @@ def _grouped(keys):
     return [key for _, key in places.values()], groups
 
 
-def _handles(variables, rows):
-    return [variables[i].handle for i in rows]
+def _chosen(variables, rows):
+    return [variables[i] for i in rows]
+
+
+def _handles(variables):
+    return [variable.handle for variable in variables]
 
 
 def _double(value):

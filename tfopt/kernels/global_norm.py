@@ -2,10 +2,11 @@
 
 import tensorflow as tf
 
+from tfopt.kernels._bundle import bundle_of
 from tfopt.kernels._gradients import as_inputs, dtype_of
 
 
-def norms(op, gradients, accumulators=()):
+def norms(ops, gradients, accumulators=()):
     """The Euclidean norm of all gradients together, and a vector with the norm of each; float64.
 
     They are not finite where an element is not. With `accumulators` the gradients are what the accumulators
@@ -14,7 +15,7 @@ def norms(op, gradients, accumulators=()):
     kinds: dict = {}
     for i, gradient in enumerate(gradients):
         kinds.setdefault(dtype_of(gradient), []).append(i)
-    found = [_of_one_kind(op, gradients, accumulators, rows) for rows in kinds.values()]
+    found = [_of_one_kind(ops, gradients, accumulators, rows) for rows in kinds.values()]
     if len(found) == 1:
         return found[0]
     order = [i for rows in kinds.values() for i in rows]
@@ -22,11 +23,13 @@ def norms(op, gradients, accumulators=()):
     return _norm_of([of_all for of_all, _ in found]), each
 
 
-def _of_one_kind(op, gradients, accumulators, rows):
-    return op(
-        accumulators=[accumulators[i].handle for i in rows] if accumulators else [],
-        **as_inputs([gradients[i] for i in rows]),
-    )
+def _of_one_kind(ops, gradients, accumulators, rows):
+    inputs = as_inputs([gradients[i] for i in rows])
+    chosen = [accumulators[i] for i in rows] if accumulators else []
+    bundle = bundle_of(ops.tfopt_bundle, chosen) if chosen else None
+    if bundle is None:
+        return ops.tfopt_global_norm(accumulators=[a.handle for a in chosen], **inputs)
+    return ops.tfopt_global_norm_bundled(bundle=bundle, C=len(chosen), **inputs)
 
 
 def _norm_of(norms):

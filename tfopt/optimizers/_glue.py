@@ -6,6 +6,7 @@ nothing but makes the accumulators equal on all replicas, hence safe to checkpoi
 the whole rest is one function of local tensors and variables, run once per device.
 """
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -155,19 +156,14 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def _per_weight(self, name, initial, variables):
         initializer = keras.initializers.Constant(initial) if initial else "zeros"
-        made = []
-        for variable in variables:
-            native = _native(variable)
-            with self._distribution_strategy.extended.colocate_vars_with(native):
-                made.append(
-                    self.add_variable(
-                        variable.shape,
-                        dtype=compute_dtype(native.dtype).name,
-                        initializer=initializer,
-                        name=f"{_path(variable).replace('/', '_')}_{name}",
-                    )
-                )
-        return made
+        with tf.variable_creator_scope(functools.partial(_create_named, name)):
+            return [self._like(v, initializer, f"{_path(v).replace('/', '_')}_{name}") for v in variables]
+
+    def _like(self, variable, initializer, name):
+        native = _native(variable)
+        dtype = compute_dtype(native.dtype).name
+        with self._distribution_strategy.extended.colocate_vars_with(native):
+            return self.add_variable(variable.shape, dtype=dtype, initializer=initializer, name=name)
 
     def _multiplier(self, variable):
         for pattern, factor in self._patterns.value[0].items():
@@ -355,6 +351,14 @@ class _Untracked:
 
     def __init__(self, value):
         self.value = value
+
+
+def _create_named(common, create, /, **arguments):
+    """Create a native variable under a common name, while Keras' variable around it has a name of its own.
+
+    TensorFlow sets up an operation for each new name, which costs more than all the rest of a variable.
+    """
+    return create(**{**arguments, "name": common})
 
 
 def _native(variable):
