@@ -69,10 +69,16 @@ def cpu_units(host):
 
 def xla_units(host):
     """The same for the library with the lowering to XLA."""
-    yield HERE / "xla" / "fused_update.cc", "xla_fused_update", [*shlex.split(GLUE), *host.flags]
+    for name in ("fused_update", "operations", "call", "handler"):
+        yield HERE / "xla" / f"{name}.cc", f"xla_{name}", [*shlex.split(GLUE), *host.flags]
 
 
-LIBRARIES = {"libtfopt_cpu": (cpu_units, ()), "libtfopt_xla": (xla_units, ("-l:libtensorflow_cc.so.2",))}
+# Compiled programs run the kernels of the CPU library, which lies in the same folder.
+BESIDE = ("-l:libtfopt_cpu.so", "-Wl,-rpath,$ORIGIN")
+LIBRARIES = {
+    "libtfopt_cpu": (cpu_units, ()),
+    "libtfopt_xla": (xla_units, (*BESIDE, "-l:libtensorflow_cc.so.2")),
+}
 
 
 def build(output, cache):
@@ -101,7 +107,8 @@ def build(output, cache):
 
 
 def _link(host, library, objects, others):
-    _run([COMPILER, "-shared", "-o", str(library), *objects, *host.link, *others, "-Wl,-z,defs", "-Wl,-s"])
+    found = [*host.link, f"-L{library.parent}", *others]
+    _run([COMPILER, "-shared", "-o", str(library), *objects, *found, "-Wl,-z,defs", "-Wl,-s"])
     facts = {"tensorflow": host.version}
     library.with_suffix(".json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
