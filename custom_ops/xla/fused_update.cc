@@ -9,7 +9,7 @@
 #include "tensorflow/compiler/tf2xla/type_util.h"
 #include "tensorflow/compiler/tf2xla/xla_compiler.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
-#include "tensorflow/compiler/tf2xla/xla_op_registry.h"
+#include "tensorflow/core/framework/op_kernel.h"
 
 namespace tfopt {
 namespace {
@@ -19,6 +19,8 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
+
+constexpr char kCpu[] = "XLA_CPU_JIT";
 
 std::atomic<bool> portable{false};
 
@@ -68,7 +70,7 @@ class FusedUpdateXla : public XlaOpKernel {
   // Whether the program will run in this process, where a call finds the kernels.
   static bool runs_here(XlaOpKernelContext* context) {
     const tensorflow::DeviceType& device = context->compiler()->options().device_type;
-    return device.type_string() == tensorflow::DEVICE_CPU_XLA_JIT && !portable;
+    return device.type_string() == kCpu && !portable;
   }
 
   absl::Status check_numbers(XlaOpKernelContext* context) const {
@@ -130,7 +132,11 @@ class FusedUpdateXla : public XlaOpKernel {
   int variables_ = 0;
 };
 
-REGISTER_XLA_OP(Name("TfoptFusedUpdate"), FusedUpdateXla);
+// Kernels of XLA's own devices, as REGISTER_XLA_OP would make of it with TensorFlow's first operation and for
+// what was loaded by then; like this the library may come later.
+REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device(kCpu), FusedUpdateXla);
+REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device("XLA_GPU_JIT"), FusedUpdateXla);
+REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device("XLA_TPU_JIT"), FusedUpdateXla);
 
 }  // namespace
 }  // namespace tfopt
