@@ -5,6 +5,7 @@
 
 import concurrent.futures
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -28,6 +29,9 @@ if platform.machine() == "x86_64":
     INSTRUCTIONS["avx512"] = (
         f"{INSTRUCTIONS['avx2']} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512"
     )
+# Loops, compiled for every instruction set, and what runs them; none of it includes TensorFlow.
+LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc")
+PLAIN_SOURCES = ("apply/table.cc", "apply/gradient.cc", "apply/apply.cc", "apply/norm.cc")
 # TensorFlow's own variables hand out a mutex it calls deprecated.
 GLUE = f"{COMMON} -O2 -DNDEBUG -Wno-deprecated-declarations"
 
@@ -57,19 +61,25 @@ class Host:
 
 def cpu_units(host):
     """(source, name of the object, flags) of each compilation of the CPU library."""
-    loops = HERE / "apply" / "kernels.cc"
-    for name, flags in INSTRUCTIONS.items():
-        yield loops, f"loops_{name}", [*shlex.split(f"{LOOPS} {flags}"), f"-DTFOPT_ISA={name}"]
-    plain = ["apply/table.cc", "apply/apply.cc", "kernels/description.cc"]
-    for source in plain:
+    for source, (name, flags) in itertools.product(LOOP_SOURCES, INSTRUCTIONS.items()):
+        given = [*shlex.split(f"{LOOPS} {flags}"), f"-DTFOPT_ISA={name}"]
+        yield HERE / source, f"{pathlib.Path(source).stem}_{name}", given
+    for source in (*PLAIN_SOURCES, "kernels/description.cc"):
         yield HERE / source, pathlib.Path(source).stem, shlex.split(GLUE)
-    for source in ("ops/fused_update.cc", "kernels/fused_update.cc", "kernels/resources.cc"):
+    for source in (
+        "ops/fused_update.cc",
+        "ops/global_norm.cc",
+        "kernels/fused_update.cc",
+        "kernels/global_norm.cc",
+        "kernels/gradients.cc",
+        "kernels/resources.cc",
+    ):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
 
 
 def xla_units(host):
     """The same for the library with the lowering to XLA."""
-    for name in ("fused_update", "operations", "call", "handler"):
+    for name in ("fused_update", "global_norm", "operations", "call", "buffers", "handlers", "platform"):
         yield HERE / "xla" / f"{name}.cc", f"xla_{name}", [*shlex.split(GLUE), *host.flags]
 
 

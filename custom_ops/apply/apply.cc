@@ -1,22 +1,9 @@
 #include "custom_ops/apply/apply.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace tfopt {
-namespace {
-
-// Elements worked on before the next; a tile and its slots stay in the nearest cache.
-constexpr int64_t kTile = 1024;
-
-void* advance(void* pointer, int64_t elements, Type type) {
-  return static_cast<char*>(pointer) + elements * size_of(type);
-}
-
-const void* advance(const void* pointer, int64_t elements, Type type) {
-  return static_cast<const char*>(pointer) + elements * size_of(type);
-}
-
-}  // namespace
 
 void Plan::reserve(int variables) {
   variables_.reserve(variables);
@@ -38,16 +25,18 @@ void Plan::run(int64_t begin, int64_t end) const {
 }
 
 void Plan::run_variable(const Variable& variable, int64_t begin, int64_t end) const {
-  const bool direct = !variable.average && weight_ == compute_type(weight_) && gradient_ == weight_;
-  const int64_t tile = direct ? end - begin : kTile;
+  const bool whole = !variable.average && weight_ == compute_type(weight_) && variable.gradient.direct(gradient_) &&
+                     bound_ == HUGE_VAL;
+  const int64_t tile = whole ? end - begin : kTile;
   for (; begin < end; begin += tile) run_tile(variable, begin, std::min(tile, end - begin));
 }
 
+// A part of any length where nothing has to be put together first, else of at most kTile.
 void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n) const {
   const Type compute = compute_type(weight_);
-  float wide_weight[kTile], wide_gradient[kTile];
+  float wide_weight[kTile];
+  Scratch scratch;
   void* weight = advance(variable.weight, begin, weight_);
-  const void* gradient = advance(variable.gradient, begin, gradient_);
   void* slots[kMostSlots] = {};
   for (int k = 0; k < rule_.slots; ++k) slots[k] = advance(variable.slots[k], begin, compute);
   void* point = weight;
@@ -55,14 +44,23 @@ void Plan::run_tile(const Variable& variable, int64_t begin, int64_t n) const {
     table_.widen[weight_](weight, wide_weight, n);
     point = wide_weight;
   }
-  if (gradient_ != compute) {
-    table_.widen[gradient_](gradient, wide_gradient, n);
-    gradient = wide_gradient;
-  }
-  (compute == kDouble ? rule_.update_double : rule_.update_float)(gradient, point, slots, n, variable.step);
+  Step step = variable.step;
+  const void* gradient = gradient_tile(variable.gradient, begin, n, scratch, step);
+  (compute == kDouble ? rule_.update_double : rule_.update_float)(gradient, point, slots, n, step);
   if (variable.average)
     table_.average[compute](point, advance(variable.average, begin, compute), n, average_rate_);
   if (weight_ != compute) table_.narrow[weight_](wide_weight, weight, n);
+}
+
+const void* Plan::gradient_tile(const Gradient& gradient, int64_t begin, int64_t n, Scratch& scratch,
+                                Step& step) const {
+  const Type compute = compute_type(gradient_);
+  const void* tile = gradient.tile(table_, gradient_, begin, n, scratch);
+  if (gradient.accumulator) std::memset(advance(gradient.accumulator, begin, compute), 0, n * size_of(compute));
+  if (bound_ == HUGE_VAL) return tile;
+  table_.cut[compute](tile, scratch.bytes, n, step.factor, bound_);
+  step.factor = 1;
+  return scratch.bytes;
 }
 
 }  // namespace tfopt

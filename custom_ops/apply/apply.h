@@ -1,15 +1,16 @@
 // Runs a rule over a list of variables; no TensorFlow.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
-#include "custom_ops/apply/table.h"
+#include "custom_ops/apply/gradient.h"
 
 namespace tfopt {
 
 // One variable of a step, with its buffers.
 struct Variable {
-  const void* gradient = nullptr;
+  Gradient gradient;  // its accumulator, if any, is zeroed
   void* weight = nullptr;
   void* slots[kMostSlots] = {};
   void* average = nullptr;  // null: none is kept
@@ -19,9 +20,14 @@ struct Variable {
 // A whole step. Elements of all variables are numbered through, so that work divides by elements.
 class TFOPT_SHARED Plan {
  public:
-  // `rule` is a place in the tables.
-  Plan(const Table& table, int rule, Type weight, Type gradient, double average_rate)
-      : table_(table), rule_(table.rules[rule]), weight_(weight), gradient_(gradient), average_rate_(average_rate) {}
+  // `rule` is a place in the tables; gradients, once multiplied by their factor, are cut off at ±`bound`.
+  Plan(const Table& table, int rule, Type weight, Type gradient, double average_rate, double bound = HUGE_VAL)
+      : table_(table),
+        rule_(table.rules[rule]),
+        weight_(weight),
+        gradient_(gradient),
+        average_rate_(average_rate),
+        bound_(bound) {}
 
   void reserve(int variables);
   void add(const Variable& variable, int64_t size);
@@ -35,10 +41,13 @@ class TFOPT_SHARED Plan {
   void run_variable(const Variable& variable, int64_t begin, int64_t end) const;
   void run_tile(const Variable& variable, int64_t begin, int64_t n) const;
 
+  // A part of the gradient as the rule takes it, the accumulator emptied; `step.factor` is what is left to do.
+  const void* gradient_tile(const Gradient& gradient, int64_t begin, int64_t n, Scratch& scratch, Step& step) const;
+
   const Table& table_;
   const RuleKernel& rule_;
   const Type weight_, gradient_;
-  const double average_rate_;
+  const double average_rate_, bound_;
   std::vector<Variable> variables_;
   std::vector<int64_t> offsets_ = {0};
 };

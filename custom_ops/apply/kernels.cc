@@ -1,5 +1,6 @@
 // The loops. Compiled once per instruction set, with TFOPT_ISA its name; see table.h for what must stay out.
 #include "custom_ops/apply/half.h"
+#include "custom_ops/apply/squares.h"
 #include "custom_ops/apply/table.h"
 #include "custom_ops/rules/rules.h"
 
@@ -94,6 +95,27 @@ void average(const void* weight, void* average, int64_t n, double rate) {
   for (int64_t i = 0; i < n; ++i) a[i] = toward(a[i], p[i], step);
 }
 
+template <class A>
+void add(const void* left, const void* right, void* sum, int64_t n) {
+  const A *x = static_cast<const A*>(left), *y = static_cast<const A*>(right);
+  A* to = static_cast<A*>(sum);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = x[i] + y[i];
+}
+
+template <class A>
+void cut(const void* from, void* to, int64_t n, double factor, double bound) {
+  const A* x = static_cast<const A*>(from);
+  A* y = static_cast<A*>(to);
+  const A scale = static_cast<A>(factor), most = static_cast<A>(bound);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    const A scaled = x[i] * scale;
+    const A below = scaled > most ? most : scaled;
+    y[i] = below < -most ? -most : below;
+  }
+}
+
 template <class R>
 constexpr RuleKernel kernel_of(const char* name) {
   return {name,        R::slot_names(), R::scalar_names(),  R::kSlots,
@@ -116,6 +138,9 @@ const Table kTable = {
     {nullptr, nullptr, widen_half, widen_bfloat16},
     {nullptr, nullptr, narrow_half, narrow_bfloat16},
     {average<float>, average<double>},
+    {add<float>, add<double>},
+    {cut<float>, cut<double>},
+    {squares_float, squares_double},
 };
 
 }  // namespace TFOPT_ISA

@@ -22,6 +22,11 @@ struct Step {
 // Updates n elements of a variable and its slots.
 typedef void (*Update)(const void* gradient, void* weight, void* const* slots, int64_t n, const Step& step);
 
+// A sum of squares in two parts: what is too large to be squared is kept apart, divided by 2^600.
+struct Squares {
+  double plain, large;
+};
+
 struct RuleKernel {
   const char* name;
   const char* slot_names;    // comma-separated, in order
@@ -47,6 +52,12 @@ struct Table {
   void (*narrow[kTypes])(const float* from, void* to, int64_t n);
   // average ← average + (weight − average) rate, in float or double.
   void (*average[2])(const void* weight, void* average, int64_t n, double rate);
+  // sum ← left + right, in float or double; the sum may be either of them.
+  void (*add[2])(const void* left, const void* right, void* sum, int64_t n);
+  // to ← from · factor, cut off at ±bound; NaN stays. `to` may be `from`.
+  void (*cut[2])(const void* from, void* to, int64_t n, double factor, double bound);
+  // The sum of squares of n floats or doubles.
+  Squares (*squares[2])(const void* values, int64_t n);
 };
 
 // The tables this library holds, widest instructions first.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "custom_ops/apply/apply.h"
+#include "custom_ops/kernels/gradients.h"
 #include "custom_ops/kernels/resources.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/lib/core/threadpool.h"
@@ -20,19 +21,6 @@ using tensorflow::TensorShape;
 
 // Elements that a thread takes at once: long enough to hide the hand-over, short enough to share evenly.
 constexpr int64_t kBlock = 1 << 16;
-
-Type type_of(DataType type) {
-  switch (type) {
-    case tensorflow::DT_DOUBLE: return kDouble;
-    case tensorflow::DT_HALF: return kHalf;
-    case tensorflow::DT_BFLOAT16: return kBfloat16;
-    default: return kFloat;
-  }
-}
-
-DataType compute_type(DataType type) {
-  return type == tensorflow::DT_DOUBLE ? tensorflow::DT_DOUBLE : tensorflow::DT_FLOAT;
-}
 
 absl::Status check_finite(const char* input, const Tensor& tensor) {
   const auto values = tensor.flat<double>();
@@ -52,14 +40,15 @@ class FusedUpdateOp : public OpKernel {
  public:
   explicit FusedUpdateOp(OpKernelConstruction* context) : OpKernel(context) {
     std::string rule;
-    int slots = 0, averages = 0;
+    int slots = 0, averages = 0, accumulators = 0;
     OP_REQUIRES_OK(context, context->GetAttr("rule", &rule));
     OP_REQUIRES_OK(context, context->GetAttr("groups", &groups_));
-    OP_REQUIRES_OK(context, context->GetAttr("N", &count_));
+    OP_REQUIRES_OK(context, inputs_.configure(context));
+    count_ = inputs_.count();
     OP_REQUIRES_OK(context, context->GetAttr("S", &slots));
     OP_REQUIRES_OK(context, context->GetAttr("A", &averages));
+    OP_REQUIRES_OK(context, context->GetAttr("C", &accumulators));
     OP_REQUIRES_OK(context, context->GetAttr("T", &weight_));
-    OP_REQUIRES_OK(context, context->GetAttr("G", &gradient_));
     place_ = find_rule(rule.c_str());
     OP_REQUIRES(context, place_ >= 0, refusal("(rule=", rule, "): there is no such rule."));
     rule_ = &table().rules[place_];
@@ -68,34 +57,40 @@ class FusedUpdateOp : public OpKernel {
                                 ", got ", slots, " for ", count_, " weights."));
     OP_REQUIRES(context, averages == 0 || averages == count_,
                 refusal("(averages): expected none or ", count_, ", got ", averages, "."));
+    OP_REQUIRES(context, accumulators == 0 || accumulators == count_,
+                refusal("(accumulators): expected none or ", count_, ", got ", accumulators, "."));
     OP_REQUIRES(context, groups_.size() == static_cast<size_t>(count_),
                 refusal("(groups): expected ", count_, " rows, got ", groups_.size(), "."));
-    OP_REQUIRES(context, gradient_ == weight_ || gradient_ == compute_type(weight_),
-                refusal("(gradients): expected the weights' type or the one they compute in."));
+    OP_REQUIRES(context, compute_type(inputs_.type()) == compute_type(weight_),
+                refusal("(gradients): expected a type that computes in the same one as the weights'."));
     averaged_ = averages > 0;
-    variables_ = count_ * (1 + rule_->slots + averaged_);
+    accumulated_ = accumulators > 0;
+    variables_ = count_ * (1 + rule_->slots + averaged_ + accumulated_);
   }
 
   void Compute(OpKernelContext* context) override {
     OP_REQUIRES_OK(context, check_numbers(context));
+    Gradients gradients(inputs_, context, variables_);
+    OP_REQUIRES_OK(context, gradients.prepare());
     LockedVariables variables;
     OP_REQUIRES_OK(context, variables.acquire(context, variables_));
-    OP_REQUIRES_OK(context, check_variables(context, variables));
+    OP_REQUIRES_OK(context, check_variables(variables, gradients));
     for (int i = 0; i < variables_; ++i) OP_REQUIRES_OK(context, own_buffer(context, variables[i]));
-    const Plan plan = make_plan(context, variables);
+    const Plan plan = make_plan(context, variables, gradients);
     run(context, plan);
   }
 
  private:
   // The inputs that follow the variables and the gradients.
   const Tensor& number(OpKernelContext* context, int which) const {
-    return context->input(variables_ + count_ + which);
+    return context->input(variables_ + count_ + inputs_.sparse_count() + which);
   }
   const Tensor& scalars(OpKernelContext* context) const { return number(context, 0); }
   const Tensor& following(OpKernelContext* context) const { return number(context, 1); }
   const Tensor& keep(OpKernelContext* context) const { return number(context, 2); }
   const Tensor& factors(OpKernelContext* context) const { return number(context, 3); }
-  const Tensor& average_rate(OpKernelContext* context) const { return number(context, 4); }
+  const Tensor& bound(OpKernelContext* context) const { return number(context, 4); }
+  const Tensor& average_rate(OpKernelContext* context) const { return number(context, 5); }
 
   absl::Status check_numbers(OpKernelContext* context) const {
     const TensorShape rank_one({keep(context).NumElements()});
@@ -107,6 +102,8 @@ class FusedUpdateOp : public OpKernel {
                                    rule_->looks_ahead ? rows : TensorShape({0, 0})));
     if (factors(context).dims() != 0)
       TF_RETURN_IF_ERROR(check_shape("factors", factors(context), TensorShape({count_})));
+    TF_RETURN_IF_ERROR(check_shape("bound", bound(context), TensorShape({})));
+    if (!(bound(context).scalar<double>()() >= 0)) return refusal("(bound): expected a number that is not negative.");
     TF_RETURN_IF_ERROR(check_shape("average_rate", average_rate(context), TensorShape({})));
     for (const int group : groups_)
       if (group < 0 || group >= groups)
@@ -117,7 +114,7 @@ class FusedUpdateOp : public OpKernel {
     return check_finite("average_rate", average_rate(context));
   }
 
-  absl::Status check_variables(OpKernelContext* context, const LockedVariables& variables) const {
+  absl::Status check_variables(const LockedVariables& variables, const Gradients& gradients) const {
     for (int input = 0; input < variables_; ++input) {
       const Tensor& tensor = *variables[input]->tensor();
       const DataType expected = input < count_ ? weight_ : compute_type(weight_);
@@ -127,29 +124,26 @@ class FusedUpdateOp : public OpKernel {
         return refusal(": the variable of input ", input, " holds ",
                                tensorflow::DataTypeString(tensor.dtype()), ", expected ",
                                tensorflow::DataTypeString(expected), ".");
-      const TensorShape& shape = gradient(context, input % count_).shape();
-      if (tensor.shape() != shape)
-        return refusal(": the variable of input ", input, " has shape ",
-                               tensor.shape().DebugString(), ", its gradient ", shape.DebugString(), ".");
+      TF_RETURN_IF_ERROR(gradients.check_fits(input % count_, tensor.shape()));
     }
     return absl::OkStatus();
   }
 
-  const Tensor& gradient(OpKernelContext* context, int i) const { return context->input(variables_ + i); }
-
-  Plan make_plan(OpKernelContext* context, const LockedVariables& variables) const {
+  Plan make_plan(OpKernelContext* context, const LockedVariables& variables, const Gradients& gradients) const {
     const auto rows = [this](const Tensor& tensor, int i) {
       return tensor.NumElements() ? tensor.flat<double>().data() + groups_[i] * rule_->scalars : nullptr;
     };
     const auto factor = factors(context).flat<double>();
-    Plan plan(table(), place_, type_of(weight_), type_of(gradient_), average_rate(context).scalar<double>()());
+    Plan plan(table(), place_, type_of(weight_), type_of(inputs_.type()), average_rate(context).scalar<double>()(),
+              bound(context).scalar<double>()());
     plan.reserve(count_);
     for (int i = 0; i < count_; ++i) {
       Variable one;
-      one.gradient = gradient(context, i).data();
+      one.gradient = gradients.of(i);
       one.weight = variables[i]->tensor()->data();
       for (int k = 0; k < rule_->slots; ++k) one.slots[k] = variables[(k + 1) * count_ + i]->tensor()->data();
       if (averaged_) one.average = variables[(rule_->slots + 1) * count_ + i]->tensor()->data();
+      if (accumulated_) one.gradient.accumulator = variables[variables_ - count_ + i]->tensor()->data();
       one.step = {rows(scalars(context), i), rows(following(context), i),
                   keep(context).vec<double>()(groups_[i]), factor(factor.size() > 1 ? i : 0)};
       plan.add(one, variables[i]->tensor()->NumElements());
@@ -169,9 +163,10 @@ class FusedUpdateOp : public OpKernel {
   int place_ = -1;
   const RuleKernel* rule_ = nullptr;  // of any table: what it says of the rule is the same in all
   std::vector<int> groups_;
-  DataType weight_, gradient_;
+  GradientInputs inputs_;
+  DataType weight_;
   int count_ = 0, variables_ = 0;
-  bool averaged_ = false;
+  bool averaged_ = false, accumulated_ = false;
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device(tensorflow::DEVICE_CPU), FusedUpdateOp);

@@ -4,6 +4,14 @@
 #include <cstring>
 
 namespace tfopt {
+namespace {
+
+template <class... Parts>
+absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts...));
+}
+
+}  // namespace
 
 LockedVariables::~LockedVariables() {
   for (tensorflow::mutex* one : held_) one->unlock();
@@ -15,13 +23,13 @@ absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int 
   for (int i = 0; i < count; ++i) {
     const auto status = LookupResource(context, HandleFromInput(context, i), &variables_[i]);
     if (!status.ok())
-      return refusal(": input ", i, " is no initialised variable: ", status.message());
+      return refused(context, "input ", i, " is no initialised variable: ", status.message());
     locks[i] = variables_[i]->mu();
   }
   // By address: the order in which TensorFlow's own ops lock several variables.
   std::sort(locks.begin(), locks.end());
   if (std::adjacent_find(locks.begin(), locks.end()) != locks.end())
-    return refusal(": a variable is listed twice.");
+    return refused(context, "a variable is listed twice.");
   for (tensorflow::mutex* one : locks) one->lock();
   held_ = std::move(locks);
   return absl::OkStatus();
@@ -29,9 +37,9 @@ absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int 
 
 absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable) {
   tensorflow::Tensor* tensor = variable->tensor();
-  const bool alone = tensor->RefCountIsOne() && !variable->copy_on_read_mode.load();
-  // A tensor of no elements has no buffer, hence no count.
-  if (alone || tensor->NumElements() == 0) return absl::OkStatus();
+  // A tensor of no elements has no buffer, hence no count. Where a variable is in copy-on-read mode, as every
+  // embedding is once rows of it were gathered, nobody shares its buffer, so it is updated in place too.
+  if (tensor->RefCountIsOne() || tensor->NumElements() == 0) return absl::OkStatus();
   tensorflow::AllocatorAttributes attributes;
   attributes.set_gpu_compatible(true);
   attributes.set_nic_compatible(true);

@@ -1,13 +1,11 @@
 // The op inside what XLA compiles, for jit_compile=True and for TPUs.
-#include <atomic>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "custom_ops/xla/operands.h"
-#include "custom_ops/xla/target.h"
+#include "custom_ops/xla/platform.h"
 #include "tensorflow/compiler/tf2xla/type_util.h"
-#include "tensorflow/compiler/tf2xla/xla_compiler.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -20,9 +18,9 @@ using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
-constexpr char kCpu[] = "XLA_CPU_JIT";
-
-std::atomic<bool> portable{false};
+DataType compute_type(DataType type) {
+  return type == tensorflow::DT_DOUBLE ? tensorflow::DT_DOUBLE : tensorflow::DT_FLOAT;
+}
 
 absl::Status check_shape(XlaOpKernelContext* context, int input, const TensorShape& expected) {
   if (context->InputShape(input) == expected) return absl::OkStatus();
@@ -34,21 +32,28 @@ absl::Status check_shape(XlaOpKernelContext* context, int input, const TensorSha
 class FusedUpdateXla : public XlaOpKernel {
  public:
   explicit FusedUpdateXla(OpKernelConstruction* context) : XlaOpKernel(context) {
-    int slots = 0, averages = 0, count = 0;
+    DataType gradient;
+    int slots = 0, averages = 0, accumulators = 0, rows = 0, count = 0;
     OP_REQUIRES_OK(context, context->GetAttr("rule", &rule_));
     OP_REQUIRES_OK(context, context->GetAttr("groups", &groups_));
     OP_REQUIRES_OK(context, context->GetAttr("N", &count));
     OP_REQUIRES_OK(context, context->GetAttr("S", &slots));
     OP_REQUIRES_OK(context, context->GetAttr("A", &averages));
+    OP_REQUIRES_OK(context, context->GetAttr("C", &accumulators));
+    OP_REQUIRES_OK(context, context->GetAttr("R", &rows));
     OP_REQUIRES_OK(context, context->GetAttr("T", &type_));
-    OP_REQUIRES_OK(context, context->GetAttr("G", &gradient_));
+    OP_REQUIRES_OK(context, context->GetAttr("G", &gradient));
     facts_ = find_facts(rule_);
-    wide_ = type_ == tensorflow::DT_DOUBLE ? tensorflow::DT_DOUBLE : tensorflow::DT_FLOAT;
+    wide_ = compute_type(type_);
     const bool fits = facts_ && slots == count * facts_->slots && (averages == 0 || averages == count) &&
-                      groups_.size() == static_cast<size_t>(count) && (gradient_ == type_ || gradient_ == wide_);
+                      (accumulators == 0 || accumulators == count) && compute_type(gradient) == wide_ &&
+                      groups_.size() == static_cast<size_t>(count);
     OP_REQUIRES(context, fits,
                 absl::InvalidArgumentError("TfoptFusedUpdate: lists or types that do not fit the rule."));
-    variables_ = slots + count + averages;
+    OP_REQUIRES(context, rows == 0, absl::UnimplementedError("TfoptFusedUpdate: XLA takes dense gradients only."));
+    averaged_ = averages > 0;
+    accumulated_ = accumulators > 0;
+    variables_ = count + slots + averages + accumulators;
   }
 
   void Compile(XlaOpKernelContext* context) override {
@@ -56,8 +61,8 @@ class FusedUpdateXla : public XlaOpKernel {
     OP_REQUIRES_OK(context, check_distinct(context));
     Operands operands;
     OP_REQUIRES_OK(context, read(context, operands));
-    const bool call = runs_here(context) && can_call();
-    const std::vector<xla::XlaOp> made = call ? update_by_call(operands) : update_by_operations(operands);
+    const auto update = may_call(context) ? update_by_call : update_by_operations;
+    const std::vector<xla::XlaOp> made = update(operands);
     for (int i = 0; i < variables_; ++i)
       OP_REQUIRES_OK(context, context->AssignVariable(i, type_of(i), made[i]));
   }
@@ -66,12 +71,6 @@ class FusedUpdateXla : public XlaOpKernel {
   int count() const { return static_cast<int>(groups_.size()); }
   int number(int which) const { return variables_ + count() + which; }
   DataType type_of(int variable) const { return variable < count() ? type_ : wide_; }
-
-  // Whether the program will run in this process, where a call finds the kernels.
-  static bool runs_here(XlaOpKernelContext* context) {
-    const tensorflow::DeviceType& device = context->compiler()->options().device_type;
-    return device.type_string() == kCpu && !portable;
-  }
 
   absl::Status check_numbers(XlaOpKernelContext* context) const {
     const int64_t groups = context->InputShape(number(2)).num_elements();
@@ -82,6 +81,7 @@ class FusedUpdateXla : public XlaOpKernel {
     if (context->InputShape(number(3)).dims() != 0)
       TF_RETURN_IF_ERROR(check_shape(context, number(3), TensorShape({count()})));
     TF_RETURN_IF_ERROR(check_shape(context, number(4), TensorShape({})));
+    TF_RETURN_IF_ERROR(check_shape(context, number(5), TensorShape({})));
     for (const int group : groups_)
       if (group < 0 || group >= groups)
         return absl::InvalidArgumentError(
@@ -104,6 +104,8 @@ class FusedUpdateXla : public XlaOpKernel {
     operands.rule = rule_;
     operands.groups = groups_;
     operands.slots = facts_->slots;
+    operands.averaged = averaged_;
+    operands.accumulated = accumulated_;
     TF_RETURN_IF_ERROR(tensorflow::DataTypeToPrimitiveType(type_, &operands.narrow));
     TF_RETURN_IF_ERROR(tensorflow::DataTypeToPrimitiveType(wide_, &operands.wide));
     for (int i = 0; i < variables_; ++i) TF_RETURN_IF_ERROR(read_variable(context, i, operands));
@@ -112,7 +114,8 @@ class FusedUpdateXla : public XlaOpKernel {
     operands.following = context->Input(number(1));
     operands.keep = context->Input(number(2));
     operands.factors = context->Input(number(3));
-    operands.average_rate = context->Input(number(4));
+    operands.bound = context->Input(number(4));
+    operands.average_rate = context->Input(number(5));
     operands.one_factor = context->InputShape(number(3)).dims() == 0;
     return absl::OkStatus();
   }
@@ -128,19 +131,12 @@ class FusedUpdateXla : public XlaOpKernel {
   std::string rule_;
   const RuleFacts* facts_ = nullptr;
   std::vector<int> groups_;
-  DataType type_, gradient_, wide_;
+  DataType type_, wide_;
   int variables_ = 0;
+  bool averaged_ = false, accumulated_ = false;
 };
 
-// Kernels of XLA's own devices, as REGISTER_XLA_OP would make of it with TensorFlow's first operation and for
-// what was loaded by then; like this the library may come later.
-REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device(kCpu), FusedUpdateXla);
-REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device("XLA_GPU_JIT"), FusedUpdateXla);
-REGISTER_KERNEL_BUILDER(Name("TfoptFusedUpdate").Device("XLA_TPU_JIT"), FusedUpdateXla);
+TFOPT_LOWERING("TfoptFusedUpdate", FusedUpdateXla);
 
 }  // namespace
 }  // namespace tfopt
-
-// Whether programs lowered from now on must run without this library, which a program for export has to: they
-// then consist of XLA's own operations on every platform.
-extern "C" __attribute__((visibility("default"))) void tfopt_lower_portably(int on) { tfopt::portable = on != 0; }

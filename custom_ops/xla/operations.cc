@@ -81,11 +81,15 @@ class Expressions {
     Element element = element_of(i);
     made[i] = xla::ConvertElementType(lowering_.advance(element), operands_.narrow);
     for (int k = 0; k < slots; ++k) made[(k + 1) * count + i] = element.slots[k];
-    if (!operands_.averaged()) return;
-    const int place = (slots + 1) * count + i;
-    const XlaOp mean = operands_.variables[place];
-    made[place] = mean + (element.weight - mean) * widen(operands_.average_rate);
+    if (operands_.averaged) {
+      const int place = (slots + 1) * count + i;
+      const XlaOp mean = operands_.variables[place];
+      made[place] = mean + (element.weight - mean) * widen(operands_.average_rate);
+    }
+    if (operands_.accumulated) made[accumulator(i)] = xla::ZerosLike(operands_.variables[accumulator(i)]);
   }
+
+  int accumulator(int i) const { return static_cast<int>(operands_.variables.size()) - operands_.count() + i; }
 
   Element element_of(int i) const {
     Element element;
@@ -96,8 +100,16 @@ class Expressions {
     if (lowering_.facts.looks_ahead) element.following = row(operands_.following, i);
     element.keep = at(operands_.keep, {operands_.groups[i]});
     const XlaOp factor = operands_.one_factor ? widen(operands_.factors) : at(operands_.factors, {i});
-    element.gradient = widen(operands_.gradients[i]) * factor;
+    XlaOp gradient = widen(operands_.gradients[i]);
+    if (operands_.accumulated) gradient = operands_.variables[accumulator(i)] + gradient;
+    element.gradient = cut(gradient * factor, widen(operands_.bound));
     return element;
+  }
+
+  // Cut off at ±bound; NaN stays.
+  static XlaOp cut(XlaOp x, XlaOp bound) {
+    const XlaOp below = xla::Select(xla::Gt(x, bound), bound, x);
+    return xla::Select(xla::Lt(below, -bound), -bound, below);
   }
 
   XlaOp widen(XlaOp x) const { return xla::ConvertElementType(x, operands_.wide); }

@@ -43,6 +43,11 @@ OPTIONS = {
     "clipvalue": {"clipvalue": 0.3},
     "scale": {"loss_scale_factor": 4.0, "skip_nonfinite": True},
     "accumulation": {"gradient_accumulation_steps": 2},
+    "unfinished accumulation": {"gradient_accumulation_steps": 3, "loss_scale_factor": 4.0},
+    "accumulation, clipnorm": {"gradient_accumulation_steps": 3, "clipnorm": 0.2, "skip_nonfinite": True},
+    "accumulation, global_clipnorm": {"gradient_accumulation_steps": 2, "global_clipnorm": 0.3},
+    "accumulation, clipvalue": {"gradient_accumulation_steps": 2, "clipvalue": 0.2, "loss_scale_factor": 2.0},
+    "scale, global_clipnorm": {"loss_scale_factor": 8.0, "global_clipnorm": 0.1, "skip_nonfinite": True},
 }
 AVERAGES = {
     "average": {"use_ema": True, "ema_momentum": 0.6},
@@ -73,7 +78,14 @@ def calls(monkeypatch):
     return made
 
 
-def run(make, shapes=SHAPES, dtypes=("float32",), wrap=lambda step: step, steps=4, seed=0, **options):
+def dense(rng, shape, dtype):
+    """A gradient; no exact zeros and no ties: what a rounding decides is no part of the comparison."""
+    return tf.cast(rng.normal(size=shape) + 0.01, dtype)
+
+
+def run(
+    make, shapes=SHAPES, dtypes=("float32",), wrap=lambda step: step, steps=4, seed=0, draw=dense, **options
+):
     """Weights, slots and everything else that an optimizer leaves behind after a few steps, by its name."""
     rng = np.random.default_rng(seed)
     kinds = [(shape, dtype) for dtype in dtypes for shape in shapes]
@@ -85,8 +97,7 @@ def run(make, shapes=SHAPES, dtypes=("float32",), wrap=lambda step: step, steps=
     optimizer.build(weights)
     step = wrap(lambda *gradients: optimizer.apply(list(gradients), weights))
     for _ in range(steps):
-        # No exact zeros and no ties: what a rounding decides is no part of the comparison.
-        step(*(tf.cast(rng.normal(size=shape) + 0.01, dtype) for shape, dtype in kinds))
+        step(*(draw(rng, shape, dtype) for shape, dtype in kinds))
     optimizer.to_evaluation_weights()
     return {v.path: v.numpy().astype("float64") for v in [*weights, *optimizer.variables]}
 
@@ -167,6 +178,123 @@ def test_work_is_divided_among_threads_at_any_element(calls, instructions, rule)
     assert_fused_is_rule(calls, rule, TOLERANCES["float32"], shapes=shapes, steps=2)
 
 
+def some_rows(rng, shape, dtype):
+    """A gradient with values for some rows, unsorted and some of them twice; now and then for none."""
+    if not shape or shape[0] == 0:
+        return dense(rng, shape, dtype)
+    rows = rng.integers(0, shape[0], size=rng.integers(0, 2 * min(shape[0], 20)))
+    indices = tf.constant(rows, rng.choice([tf.int32, tf.int64]))
+    return tf.IndexedSlices(dense(rng, (len(rows), *shape[1:]), dtype), indices, shape)
+
+
+ROW_SHAPES = [(1,), (17,), (3, 0, 2), (0, 4), (7, 2, 5), (41, 67), (3, 1025), (1025, 1)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@EACH_RULE
+def test_rows_are_updated_as_the_dense_gradient_is(calls, instructions, rule, dtype):
+    options = {"weight_decay": 0.05, "global_clipnorm": 3.0}
+    how = {"shapes": [(7, 5), (3, 1025)], "dtypes": (dtype,), "steps": 3, "draw": some_rows}
+    assert_fused_is_rule(calls, rule, TOLERANCES[dtype], **how, **options)
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, *AVERAGES])
+def test_rows_under_every_option(calls, option):
+    how = {"shapes": [*ROW_SHAPES, ()], "draw": some_rows, "steps": 5}
+    assert_fused_is_rule(calls, "adam", TOLERANCES["float32"], **how, **(OPTIONS | AVERAGES)[option])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("draw", [dense, some_rows])
+def test_accumulation_in_every_type(calls, instructions, draw, dtype):
+    options = OPTIONS["accumulation, global_clipnorm"]
+    how = {"shapes": ROW_SHAPES, "dtypes": (dtype,), "draw": draw, "steps": 5}
+    assert_fused_is_rule(calls, "nadam", TOLERANCES[dtype], **how, **options)
+
+
+@pytest.mark.parametrize("option", ["clipvalue", "accumulation, clipnorm", "scale, global_clipnorm"])
+def test_rows_and_accumulators_in_a_graph(calls, option):
+    how = {"shapes": ROW_SHAPES, "draw": some_rows_of_a_table, "steps": 6, "wrap": tf.function}
+    assert_fused_is_rule(calls, "adam", TOLERANCES["float32"], **how, **OPTIONS[option])
+
+
+def some_rows_of_a_table(rng, shape, dtype):
+    """Rows whose number is the same each time, for steps that are traced once."""
+    if shape[0] == 0:
+        return dense(rng, shape, dtype)
+    indices = tf.constant(rng.integers(0, shape[0], size=9))
+    return tf.IndexedSlices(dense(rng, (9, *shape[1:]), dtype), indices, tf.constant(shape))
+
+
+def test_rows_outside_a_weight_are_refused(calls):
+    weight = keras.Variable(np.ones((3, 2), "float32"))
+    optimizer = tfopt.Adam(0.1)
+    gradient = tf.IndexedSlices(tf.ones((2, 2)), tf.constant([0, 3]), (3, 2))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"lie outside \[0, 3\)"):
+        optimizer.apply([gradient], [weight])
+    np.testing.assert_array_equal(weight, np.ones((3, 2)))
+    assert calls == ["adam"]
+
+
+def test_an_embedding_is_trained_by_rows(calls):
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(50, 3)])
+    before = model.layers[0].embeddings.numpy()
+    seen = []
+
+    class Seen(tfopt.SGD):
+        def apply(self, grads, trainable_variables=None):
+            seen.extend(grads)
+            super().apply(grads, trainable_variables)
+
+    model.compile(Seen(1.0), "mse", jit_compile=False)
+    model.fit(np.array([[1, 2, 2, 49]]), np.ones((1, 4, 3)), verbose=0)
+    moved = np.flatnonzero((model.layers[0].embeddings.numpy() != before).any(1))
+    assert moved.tolist() == [1, 2, 49]
+    assert isinstance(seen[0], tf.IndexedSlices)
+
+
+def test_who_holds_an_old_value_of_an_embedding_keeps_it(calls):
+    """Gathering rows puts a variable into copy-on-read mode, in which the update copies nothing."""
+    weight = keras.Variable(np.ones((50, 20), "float32"))
+    optimizer = tfopt.SGD(1.0)
+    seen = [tf.convert_to_tensor(weight.value)]
+    for _ in range(2):
+        tf.gather(weight.value, [0, 1])
+        optimizer.apply([tf.ones((50, 20))], [weight])
+        seen.append(tf.convert_to_tensor(weight.value))
+    assert [np.unique(v).tolist() for v in seen] == [[1.0], [0.0], [-1.0]]
+    assert len(calls) == 2
+
+
+def test_gradients_that_are_not_finite_are_skipped(calls):
+    weights = [keras.Variable(np.ones((4, 2), "float32")), keras.Variable(np.ones(3, "float32"))]
+    optimizer = tfopt.Adam(0.1, skip_nonfinite=True, gradient_accumulation_steps=2)
+    good = tf.IndexedSlices(tf.ones((1, 2)), tf.constant([1]), (4, 2))
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        optimizer.apply([good, tf.ones(3)], weights)
+        optimizer.apply(
+            [tf.IndexedSlices(tf.constant([[bad, 1.0]]), tf.constant([3]), (4, 2)), tf.ones(3)], weights
+        )
+    assert optimizer.skipped_steps == 3
+    assert all((w.numpy() == 1.0).all() for w in weights)
+    assert all((v.numpy() == 0.0).all() for v in optimizer.variables if "accumulator" in v.path)
+    optimizer.apply([good, tf.ones(3)], weights)
+    optimizer.apply([good, tf.ones(3)], weights)
+    assert optimizer.skipped_steps == 3
+    assert (weights[1].numpy() < 1.0).all()
+
+
+def test_large_gradients_are_finite(calls):
+    """The sum of their squares overflows float32, even float64; the norm does not."""
+    weights = [keras.Variable([1.0, 1.0], dtype=dtype) for dtype in ("float32", "float64")]
+    optimizer = tfopt.SGD(1.0, skip_nonfinite=True, global_clipnorm=1.0)
+    optimizer.apply([tf.constant([3e30, 4e30]), tf.constant([0.0, 0.0], tf.float64)], weights)
+    np.testing.assert_allclose(weights[0], [0.4, 0.2], rtol=1e-6)
+    optimizer.apply([tf.zeros(2), tf.constant([3e300, 4e300], tf.float64)], weights)
+    np.testing.assert_allclose(weights[1], [0.4, 0.2], rtol=1e-12)
+    assert optimizer.skipped_steps == 0
+
+
 def compiled(step):
     return tf.function(step, jit_compile=True)
 
@@ -185,10 +313,26 @@ def test_fused_equals_rule_compiled_by_xla(calls, rule):
 
 
 @pytest.mark.usefixtures("lowering")
-@pytest.mark.parametrize("options", [OPTIONS["rates"], OPTIONS["clipnorm"], *AVERAGES.values()])
+@pytest.mark.parametrize(
+    "options",
+    [
+        OPTIONS["rates"],
+        OPTIONS["clipnorm"],
+        OPTIONS["clipvalue"],
+        OPTIONS["accumulation, global_clipnorm"],
+        *AVERAGES.values(),
+    ],
+)
 def test_options_compiled_by_xla(calls, options):
     how = {"shapes": [(0,), (17,)], "dtypes": ("float32", "bfloat16"), "wrap": compiled, "steps": 2}
     assert_fused_is_rule(calls, "adam", TOLERANCES["bfloat16"], **how, **options)
+
+
+@pytest.mark.usefixtures("lowering")
+def test_rows_compiled_by_xla(calls):
+    how = {"shapes": [(7, 5)], "draw": some_rows_of_a_table, "wrap": compiled, "steps": 3}
+    options = OPTIONS["accumulation, global_clipnorm"] | {"skip_nonfinite": True}
+    assert_fused_is_rule(calls, "adam", TOLERANCES["float32"], **how, **options)
 
 
 def test_without_the_lowering_the_rule_is_compiled(calls, monkeypatch, loaded):

@@ -1,12 +1,16 @@
 """The fused update as an optimizer calls it: lists of variables in, one op per type of weights."""
 
 import dataclasses
+import math
+import types
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tfopt.kernels._glue import compiled_by_xla, xla_knows
+from tfopt.kernels import global_norm
+from tfopt.kernels._glue import compiled_by_xla
+from tfopt.kernels._gradients import as_inputs, cast, dtype_of, is_rows, prepared
 
 DTYPES = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
 
@@ -21,6 +25,7 @@ class FusedUpdate:
         scalars: Names of its scalars, in the order in which the op takes them.
         looks_ahead: Whether the variables hold a point ahead of the iterate.
         op: TensorFlow's wrapper of the op.
+        norm_op: TensorFlow's wrapper of the op for norms.
         instructions: The instruction set it runs on.
         lowers: Whether its lowering to XLA is loaded.
     """
@@ -30,16 +35,18 @@ class FusedUpdate:
     scalars: tuple[str, ...]
     looks_ahead: bool
     op: Callable[..., Any] = dataclasses.field(repr=False)
+    norm_op: Callable[..., Any] = dataclasses.field(repr=False)
     instructions: str = ""
     lowers: bool = False
 
-    fuses = frozenset({"factors", "average"})
+    fuses = frozenset({"gradients", "average"})
 
     @classmethod
-    def parse(cls, line, op, instructions, lowers):
+    def parse(cls, line, ops, instructions, lowers):
         """The kernel that a line of the library's own description tells of."""
         rule, slots, scalars, looks_ahead = line.split(";")
-        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", op, instructions, lowers)
+        found = ops.tfopt_fused_update, ops.tfopt_global_norm
+        return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", *found, instructions, lowers)
 
     def supports(self, weights):
         """Whether the variables have types it knows and share a CPU, or a device that XLA compiles for."""
@@ -47,28 +54,68 @@ class FusedUpdate:
         if len(places) != 1 or any(w.dtype not in DTYPES for w in weights):
             return False
         if compiled_by_xla():
-            return self.lowers and xla_knows("TfoptFusedUpdate")
+            return self.lowers
         return _is_cpu(places.pop())
 
-    def __call__(
-        self, gradients, weights, slots, scalars, following, keep, factors=None, averages=(), average_rate=1.0
+    def __call__(self, **arguments):
+        """Update `weights`, `slots` and `averages` in place; see `tfopt.kernels.registry.Kernel`."""
+        self._update(**arguments)
+
+    def prepare(self, gradients, weights):
+        """`gradients` as the other methods take them."""
+        return prepared(gradients, weights)
+
+    def norms(self, gradients, accumulators):
+        """The norm of all gradients, and a vector with the norm of each, what was accumulated included."""
+        return global_norm.norms(self.norm_op, gradients, accumulators)
+
+    def accumulate(self, accumulators, gradients):
+        """Add `gradients` to `accumulators`."""
+        dense = []
+        for accumulator, gradient in zip(accumulators, gradients, strict=True):
+            if is_rows(gradient):
+                accumulator.scatter_add(cast(gradient, accumulator.dtype))
+            else:
+                dense.append((gradient, accumulator))
+        if dense:
+            # A descent of rate −1 adds the gradient, exactly.
+            descent = dataclasses.replace(self, rule="sgd", scalars=("rate",), looks_ahead=False)
+            up = [types.SimpleNamespace(rate=-1.0)] * len(dense)
+            kept = [None] * len(dense)
+            gradients, weights = zip(*dense, strict=True)
+            descent._update(gradients, weights, slots=[], scalars=up, following=up, keep=kept)
+
+    def _update(
+        self,
+        gradients,
+        weights,
+        slots,
+        scalars,
+        following,
+        keep,
+        accumulators=(),
+        factors=1.0,
+        bound=math.inf,
+        averages=(),
+        average_rate=1.0,
     ):
-        """Update `weights`, `slots` and `averages` in place; see `tfopt.kernels.Kernel`."""
         kinds: dict = {}
         for i, (g, w) in enumerate(zip(gradients, weights, strict=True)):
-            kinds.setdefault((w.dtype, g.dtype), []).append(i)
-        rate = tf.cast(average_rate, tf.float64)
+            kinds.setdefault((w.dtype, dtype_of(g)), []).append(i)
+        factors, bound, rate = (_double(value) for value in (factors, bound, average_rate))
         for (dtype, _), rows in kinds.items():
             chosen, groups = _grouped([(scalars[i], following[i], keep[i]) for i in rows])
             self.op(
                 weights=_handles(weights, rows),
                 slots=[handle for slot in slots for handle in _handles(slot, rows)],
                 averages=_handles(averages, rows) if averages else [],
-                gradients=[gradients[i] for i in rows],
+                accumulators=_handles(accumulators, rows) if accumulators else [],
+                **as_inputs([gradients[i] for i in rows]),
                 scalars=self._matrix([s for s, _, _ in chosen]),
                 following=self._matrix([f for _, f, _ in chosen] if self.looks_ahead else []),
                 keep=tf.stack([_double(1.0 if k is None else k) for _, _, k in chosen]),
-                factors=_rows_of(factors, rows),
+                factors=factors if factors.shape.rank == 0 or len(kinds) == 1 else tf.gather(factors, rows),
+                bound=bound,
                 average_rate=rate,
                 rule=self.rule,
                 groups=groups,
@@ -98,12 +145,6 @@ def _grouped(keys):
 
 def _handles(variables, rows):
     return [variables[i].handle for i in rows]
-
-
-def _rows_of(factors, rows):
-    if isinstance(factors, list):
-        return tf.stack([_double(factors[i]) for i in rows])
-    return _double(1.0 if factors is None else factors)
 
 
 def _double(value):

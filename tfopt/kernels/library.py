@@ -52,7 +52,7 @@ def _load(path):
     reason = _load_lowering(path.with_name(LOWERING))
     lines = native.tfopt_rules().decode().splitlines()
     instructions = native.tfopt_instructions().decode()
-    made = [FusedUpdate.parse(line, ops.tfopt_fused_update, instructions, not reason) for line in lines]
+    made = [FusedUpdate.parse(line, ops, instructions, not reason) for line in lines]
     return Library({kernel.rule: kernel for kernel in made}, instructions, lowering_reason=reason)
 
 

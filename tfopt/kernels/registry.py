@@ -11,8 +11,8 @@ _KERNELS: dict[str, "Kernel"] = {}
 class Kernel(Protocol):
     """Computes one rule for all variables of a step, in place.
 
-    A kernel may have an attribute `fuses`, a set of what it takes over beside the rule: "factors" and
-    "average". Only then it is called with the arguments of that name.
+    A kernel may have an attribute `fuses`, a set of what it takes over beside the rule: "gradients" and
+    "average". Only then it is called with the arguments named under that word.
     """
 
     def supports(self, weights):
@@ -32,9 +32,16 @@ class Kernel(Protocol):
             keep: Factor 1 − λε of decoupled weight decay on the iterate, one tensor per weight, or None
                 where a weight does not decay.
 
-        With "factors" in `fuses` also:
-            factors: What the gradients are still to be multiplied by, instead of being clipped: a scalar, a
-                list with a scalar per weight, or None.
+        With "gradients" in `fuses`, `gradients` are those that its method `prepare` made of what came (tensors
+        or IndexedSlices, of any float type), and also:
+            accumulators: Native variables aligned with `weights`, or an empty list. They are added to the
+                gradients, and zeroed.
+            factors: What the gradients are to be multiplied by: a number, a scalar or a vector with a factor
+                per weight.
+            bound: Where they are cut off then, at ±bound.
+
+        Such a kernel has the methods ``prepare(gradients, weights)``, ``norms(gradients, accumulators)`` and
+        ``accumulate(accumulators, gradients)`` of `tfopt.kernels.fused_update.FusedUpdate`.
 
         With "average" in `fuses` also:
             averages: Native variables of the exponential averages of the iterates, or an empty list.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfopt.kernels import registry
+from tfopt.optimizers import _gradients
 from tfopt.optimizers._machine import Context, Evaluation, RuleMachine
 
 
@@ -53,17 +54,15 @@ def run(machine, step, options):
     """The whole train step's update."""
     if step.exposed is not None:
         tf.cond(step.exposed, lambda: hide(machine, step, options), _nothing)
-    gradients = [
-        _dense(g, w, options.loss_scale_factor) for g, w in zip(step.gradients, step.weights, strict=True)
-    ]
+    kernel = _kernel(machine, step, options)
+    gradients = _gradients.of(kernel, step, options)
     if not options.accumulation:
-        _checked_update(machine, step, options, gradients)
+        _checked_update(kernel, machine, step, options, gradients)
         return
-    totals = [a + g for a, g in zip(step.accumulators, gradients, strict=True)]
     tf.cond(
         tf.equal((step.micro_step + 1) % options.accumulation, 0),
-        lambda: _release(machine, step, options, totals),
-        lambda: _assign(step.accumulators, totals),
+        lambda: _checked_update(kernel, machine, step, options, gradients),
+        gradients.hold,
     )
 
 
@@ -99,35 +98,27 @@ def _nothing():
     return True
 
 
-def _dense(gradient, weight, loss_scale):
-    dense = tf.cast(tf.convert_to_tensor(gradient), compute_dtype(weight.dtype))
-    return dense if loss_scale is None else dense / loss_scale
-
-
-def _release(machine, step, options, totals):
-    _checked_update(machine, step, options, [total / options.accumulation for total in totals])
-    return _assign(step.accumulators, [tf.zeros_like(a) for a in step.accumulators])
-
-
-def _checked_update(machine, step, options, gradients):
+def _checked_update(kernel, machine, step, options, gradients):
     if step.skipped is None:
-        return _update(machine, step, options, gradients)
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
-    return tf.cond(finite, lambda: _update(machine, step, options, gradients), lambda: _skip(step))
+        return _update(kernel, machine, step, options, gradients)
+    return tf.cond(
+        gradients.finite(),
+        lambda: _update(kernel, machine, step, options, gradients),
+        lambda: _skip(step, gradients),
+    )
 
 
-def _skip(step):
+def _skip(step, gradients):
     step.skipped.assign_add(1)
-    return True
+    return gradients.drop()
 
 
-def _update(machine, step, options, gradients):
+def _update(kernel, machine, step, options, gradients):
     now = context(step, options)
-    kernel = _kernel(machine, step, options)
     if kernel is None:
-        _update_by_machine(machine, step, options, _clip(gradients, options), now)
-    else:
-        _update_by_kernel(kernel, machine, step, options, gradients, now)
+        _update_by_machine(machine, step, options, gradients.dense(), now)
+        return gradients.drop()
+    _update_by_kernel(kernel, machine, step, options, gradients, now)
     return True
 
 
@@ -168,16 +159,11 @@ def _update_by_kernel(kernel, machine, step, options, gradients, now):
     carried = machine.carry(carried, now)
     kinds = [tf.TensorSpec(w.shape, compute_dtype(w.dtype)) for w in step.weights]
     scalars = machine.scalars(carried, now, kinds)
-    fuses: frozenset[str] = getattr(kernel, "fuses", frozenset())
-    if "factors" in fuses and _scales(options):
-        gradients, given = list(gradients), {"factors": _factors(gradients, options)}
-    else:
-        gradients, given = _clip(gradients, options), {}
-    averages = step.averages and "average" in fuses
+    given = gradients.arguments()
+    averages = step.averages and "average" in getattr(kernel, "fuses", ())
     if averages:
         given |= {"averages": step.averages, "average_rate": _average_rate(options, now.t)}
     kernel(
-        gradients=gradients,
         weights=step.weights,
         slots=[step.slots[name] for name in machine.rule.slots],
         scalars=scalars,
@@ -185,6 +171,7 @@ def _update_by_kernel(kernel, machine, step, options, gradients, now):
         keep=_keep(step, options, now),
         **given,
     )
+    gradients.settle()
     _assign([step.slots[name] for name in carried], carried.values())
     if averages:
         _overwrite(step, options, now.t)
@@ -197,33 +184,6 @@ def _kernel(machine, step, options):
     if not (options.fused and plain and isinstance(machine, RuleMachine)):
         return None
     return registry.find(machine.rule.name, step.weights)
-
-
-def _clip(gradients, options):
-    if options.clipnorm:
-        return [tf.clip_by_norm(g, options.clipnorm) for g in gradients]
-    if options.global_clipnorm:
-        return tf.clip_by_global_norm(gradients, options.global_clipnorm)[0]
-    if options.clipvalue:
-        return [tf.clip_by_value(g, -options.clipvalue, options.clipvalue) for g in gradients]
-    return gradients
-
-
-def _scales(options):
-    """Whether clipping multiplies gradients by a factor, rather than cutting their elements off."""
-    return bool(options.clipnorm or options.global_clipnorm)
-
-
-def _factors(gradients, options):
-    """What `_clip` would multiply the gradients by: one factor for each, or one for all."""
-    if options.clipnorm:
-        return [
-            options.clipnorm / tf.maximum(tf.sqrt(2.0 * tf.nn.l2_loss(g)), options.clipnorm)
-            for g in gradients
-        ]
-    norm = tf.linalg.global_norm(gradients)
-    # An infinite norm gives NaN, as in tf.clip_by_global_norm.
-    return options.global_clipnorm / tf.maximum(norm, options.global_clipnorm) + (norm - norm)
 
 
 def _keep(step, options, now):
