@@ -46,9 +46,8 @@ class Training:
 
 
 def values(training):
-    return {
-        f"{i} {v.path}": (v.numpy().astype("float64"), v.dtype) for i, v in enumerate(training.variables())
-    }
+    """Name, value and type of every variable."""
+    return [(v.path, v.numpy().astype("float64"), v.dtype) for v in training.variables()]
 
 
 def assert_same(left, right):
