@@ -5,7 +5,6 @@ import pathlib
 
 import tensorflow as tf
 
-import tfopt
 from benchmarks import (
     _machine,
     _report,
@@ -35,7 +34,6 @@ def main(arguments=None):
     """The command line."""
     options = parser().parse_args(arguments)
     tf.get_logger().setLevel("ERROR")  # It warns of tracing anew, which is what `graph_cost` times.
-    tfopt.kernels.status()  # XLA takes the kernels' lowering in only before TensorFlow's first operation.
     rounds = options.rounds or (1 if options.smoke else 31)
     folder = options.output or (None if options.smoke else _report.RESULTS)
     for name in options.names or [name for name in BENCHMARKS if options.smoke or name not in APART]:

@@ -35,8 +35,6 @@ SMOKE = {
 
 def run(smoke, rounds):
     """Rows of the table, one at a time."""
-    # Loads the kernels: XLA can use them only if they are there before TensorFlow's first op.
-    tfopt.kernels.status()
     Step(tfopt.Adam(), random_gradients([(1,)]))()
     for name, (shapes, contenders) in (SMOKE if smoke else SIZES).items():
         for row in compare(shapes(), contenders, rounds):

@@ -91,7 +91,7 @@ def cpu_units(host):
 
 def xla_units(host):
     """The same for the library with the lowering to XLA."""
-    for name in ("fused_update", "global_norm"):
+    for name in ("fused_update", "global_norm", "operations", "call", "buffers", "handlers", "platform"):
         yield HERE / "xla" / f"{name}.cc", f"xla_{name}", [*shlex.split(GLUE), *host.flags]
 
 
@@ -107,9 +107,16 @@ def cuda_units(host):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
 
 
+# Compiled programs run the kernels of the CPU library, which lies in the same folder.
+BESIDE = ("-l:libtfopt_cpu.so", "-Wl,-rpath,$ORIGIN")
+
+
 def libraries(cuda):
     """For each library its units and what else it links; with `cuda` the one for NVIDIA GPUs too."""
-    made = {"libtfopt_cpu": (cpu_units, ()), "libtfopt_xla": (xla_units, ("-l:libtensorflow_cc.so.2",))}
+    made = {
+        "libtfopt_cpu": (cpu_units, ()),
+        "libtfopt_xla": (xla_units, (*BESIDE, "-l:libtensorflow_cc.so.2")),
+    }
     if cuda:
         made["libtfopt_cuda"] = (cuda_units, CUDA["runtime"]())
     return made
@@ -149,7 +156,8 @@ def build(output, cache):
 
 
 def _link(host, library, objects, others):
-    _run([COMPILER, "-shared", "-o", str(library), *objects, *host.link, *others, "-Wl,-z,defs", "-Wl,-s"])
+    found = [*host.link, f"-L{library.parent}", *others]
+    _run([COMPILER, "-shared", "-o", str(library), *objects, *found, "-Wl,-z,defs", "-Wl,-s"])
     facts = {"tensorflow": host.version, "sha256": hashlib.sha256(library.read_bytes()).hexdigest()}
     library.with_suffix(".json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 

@@ -37,11 +37,6 @@ def pytest_collection(session):
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-    # TensorFlow takes in a lowering for XLA only before its first operation.
-    from tfopt import kernels
-
-    kernels.status()
-
 
 @pytest.fixture
 def strategy():

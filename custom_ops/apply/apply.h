@@ -18,7 +18,7 @@ struct Variable {
 };
 
 // A whole step. Elements of all variables are numbered through, so that work divides by elements.
-class Plan {
+class TFOPT_SHARED Plan {
  public:
   // `rule` is a place in the tables; gradients, once multiplied by their factor, are cut off at ±`bound`.
   Plan(const Table& table, int rule, Type weight, Type gradient, double average_rate, double bound = HUGE_VAL)

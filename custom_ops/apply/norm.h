@@ -11,7 +11,7 @@
 
 namespace tfopt {
 
-class NormPlan {
+class TFOPT_SHARED NormPlan {
  public:
   NormPlan(const Table& table, Type type) : table_(table), type_(type) {}
 

@@ -3,6 +3,9 @@
 #pragma once
 #include <stdint.h>
 
+// For the library with the lowering to XLA, which calls into this one.
+#define TFOPT_SHARED __attribute__((visibility("default")))
+
 namespace tfopt {
 
 constexpr int kMostSlots = 3;
@@ -72,12 +75,12 @@ extern const Table* const kTables[];
 extern const int kTableCount;
 
 // The table in use: the widest this machine can run, unless `use_instructions` chose another.
-const Table& table();
+TFOPT_SHARED const Table& table();
 
 // Uses the named table, or the widest for an empty name; false if there is none or the machine cannot run it.
 bool use_instructions(const char* name);
 
 // Place of the rule of that name in every table, or -1.
-int find_rule(const char* name);
+TFOPT_SHARED int find_rule(const char* name);
 
 }  // namespace tfopt

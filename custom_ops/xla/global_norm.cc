@@ -1,8 +1,9 @@
 // The norms inside what XLA compiles.
 #include <vector>
 
+#include "custom_ops/xla/operands.h"
+#include "custom_ops/xla/platform.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
-#include "tensorflow/compiler/tf2xla/xla_op_registry.h"
 #include "xla/hlo/builder/lib/arithmetic.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/xla_builder.h"
@@ -31,41 +32,52 @@ class GlobalNormXla : public XlaOpKernel {
   }
 
   void Compile(XlaOpKernelContext* context) override {
-    xla::XlaBuilder* builder = context->builder();
-    const auto sum = xla::CreateScalarAddComputation(xla::F64, builder);
-    const XlaOp zero = xla::Zero(builder, xla::F64);
-    std::vector<XlaOp> each;
-    for (int i = 0; i < count_; ++i) {
-      XlaOp gradient;
-      OP_REQUIRES_OK(context, read(context, i, &gradient));
-      each.push_back(xla::Reshape(xla::ReduceAll(gradient * gradient, zero, sum), {1}));
-    }
-    const XlaOp squares = xla::ConcatInDim(builder, each, 0);
-    context->SetOutput(0, xla::Sqrt(xla::ReduceAll(squares, zero, sum)));
-    context->SetOutput(1, xla::Sqrt(squares));
+    std::vector<XlaOp> accumulators, gradients;
+    OP_REQUIRES_OK(context, read(context, accumulators, gradients));
+    const std::vector<XlaOp> norms = may_call(context) ? norms_by_call(accumulators, gradients)
+                                                       : norms_by_operations(accumulators, gradients);
+    context->SetOutput(0, norms[0]);
+    context->SetOutput(1, norms[1]);
   }
 
  private:
-  // In double, what was accumulated added in the type that the accumulator has.
-  absl::Status read(XlaOpKernelContext* context, int i, XlaOp* gradient) const {
-    *gradient = context->Input(accumulators_ + i);
-    if (accumulators_) {
+  absl::Status read(XlaOpKernelContext* context, std::vector<XlaOp>& accumulators,
+                    std::vector<XlaOp>& gradients) const {
+    for (int i = 0; i < count_; ++i) gradients.push_back(context->Input(accumulators_ + i));
+    for (int i = 0; i < accumulators_; ++i) {
       tensorflow::TensorShape shape;
       XlaOp accumulated;
       TF_RETURN_IF_ERROR(context->ReadVariableInput(i, wide_, &shape, &accumulated));
       if (shape != context->InputShape(accumulators_ + i))
         return absl::InvalidArgumentError("TfoptGlobalNorm: an accumulator and its gradient differ in shape.");
-      *gradient = accumulated + xla::ConvertElementType(*gradient, wide_ == tensorflow::DT_DOUBLE ? xla::F64 : xla::F32);
+      accumulators.push_back(accumulated);
     }
-    *gradient = xla::ConvertElementType(*gradient, xla::F64);
     return absl::OkStatus();
+  }
+
+  // In double, what was accumulated added in the type that the accumulator has.
+  std::vector<XlaOp> norms_by_operations(const std::vector<XlaOp>& accumulators,
+                                         const std::vector<XlaOp>& gradients) const {
+    const xla::PrimitiveType wide = wide_ == tensorflow::DT_DOUBLE ? xla::F64 : xla::F32;
+    xla::XlaBuilder* builder = gradients[0].builder();
+    const auto add = xla::CreateScalarAddComputation(xla::F64, builder);
+    const XlaOp zero = xla::Zero(builder, xla::F64);
+    std::vector<XlaOp> each;
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      XlaOp sum = gradients[i];
+      if (!accumulators.empty()) sum = accumulators[i] + xla::ConvertElementType(sum, wide);
+      sum = xla::ConvertElementType(sum, xla::F64);
+      each.push_back(xla::Reshape(xla::ReduceAll(sum * sum, zero, add), {1}));
+    }
+    const XlaOp squares = xla::ConcatInDim(builder, each, 0);
+    return {xla::Sqrt(xla::ReduceAll(squares, zero, add)), xla::Sqrt(squares)};
   }
 
   int count_ = 0, accumulators_ = 0;
   tensorflow::DataType wide_;
 };
 
-REGISTER_XLA_OP(Name("TfoptGlobalNorm"), GlobalNormXla);
+TFOPT_LOWERING("TfoptGlobalNorm", GlobalNormXla);
 
 }  // namespace
 }  // namespace tfopt

@@ -5,10 +5,6 @@ import ctypes
 import pytest
 
 from tfopt.kernels import library
-from tfopt.kernels._glue import xla_knows
-
-# Before any test runs: TensorFlow takes lowerings to XLA in when it runs its first op.
-library.load()
 
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 
@@ -25,8 +21,23 @@ def loaded():
 @pytest.fixture
 def lowering(loaded):
     """Skips a test where XLA cannot compile the kernels."""
-    if not xla_knows("TfoptFusedUpdate"):
-        pytest.skip(loaded.lowering_reason or "the lowering came after TensorFlow's first op")
+    if loaded.lowering_reason:
+        pytest.skip(loaded.lowering_reason)
+
+
+@pytest.fixture
+def portably(lowering):
+    """portably(function): the function's result, with lowerings to XLA's own operations while it runs."""
+    lower = ctypes.CDLL(str(library.PATH.with_name(library.LOWERING))).tfopt_lower_portably
+
+    def call(function):
+        lower(1)
+        try:
+            return function()
+        finally:
+            lower(0)
+
+    return call
 
 
 @pytest.fixture(scope="session")

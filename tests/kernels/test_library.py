@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfopt
 from tfopt import __main__ as command
-from tfopt.kernels import fused_update, library, registry
+from tfopt.kernels import library, registry
 
 
 @pytest.fixture
@@ -112,7 +112,6 @@ def test_weights_on_another_device_run_the_rule(loaded):
 def test_inside_what_xla_compiles_a_kernel_must_lower(loaded, monkeypatch, lowers):
     kernel = dataclasses.replace(loaded.kernels["adam"], lowers=lowers)
     monkeypatch.setattr(library, "load", lambda: library.Library({"adam": kernel}))
-    monkeypatch.setattr(fused_update, "xla_knows", lambda op: True)
     weight, found = tf.Variable([0.0]), []
 
     def look():
@@ -165,12 +164,10 @@ print("TfoptFusedUpdate" in ops, float(weight[0]))
 """
 
 
-def test_a_lowering_that_comes_too_late_for_xla_is_not_used(loaded):
-    """TensorFlow takes lowerings in when it runs its first op; loaded after that, the rule must serve."""
-    if loaded.lowering_reason:
-        pytest.skip(loaded.lowering_reason)
-    assert python(JIT.format(first="")) == "True 0.5"
-    assert python(JIT.format(first="tf.zeros(1)")) == "False 0.5"
+@pytest.mark.parametrize("first", ["", "tf.function(lambda: tf.zeros(1), jit_compile=True)()"])
+@pytest.mark.usefixtures("lowering")
+def test_xla_takes_the_lowering_whenever_it_comes(first):
+    assert python(JIT.format(first=first)) == "True 0.5"
 
 
 def test_the_instruction_set_can_be_chosen(loaded):

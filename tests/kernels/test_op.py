@@ -1,6 +1,7 @@
 """The op itself: what it refuses, and many threads on the same variables."""
 
 import itertools
+import re
 import threading
 
 import numpy as np
@@ -130,6 +131,9 @@ SPOILT = {
 }
 
 
+TENSORS = ("gradients", "rows", "scalars", "following", "keep", "factors", "bound", "average_rate")
+
+
 def spoil(call, how):
     call.kept = []
 
@@ -141,9 +145,12 @@ def spoil(call, how):
     return {**call.arguments, **SPOILT[how](call)}
 
 
-def assert_refused(call, run):
+REFUSALS = (tf.errors.InvalidArgumentError, ValueError, TypeError)
+
+
+def assert_refused(call, run, errors=REFUSALS):
     before = call.values()
-    with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
+    with pytest.raises(errors):
         run()
     np.testing.assert_equal(call.values(), before)
 
@@ -159,8 +166,7 @@ def test_bad_input_is_refused_and_changes_nothing(op, how):
 def test_bad_input_of_unknown_shape_is_refused_in_a_graph(op, how):
     call = Call()
     arguments = spoil(call, how)
-    tensors = ("gradients", "rows", "scalars", "following", "keep", "factors", "bound", "average_rate")
-    fed = {name: arguments[name] for name in tensors}
+    fed = {name: arguments[name] for name in TENSORS}
     unknown = tf.nest.map_structure(lambda t: tf.TensorSpec(None, t.dtype), fed)
 
     @tf.function(input_signature=[unknown])
@@ -168,6 +174,20 @@ def test_bad_input_of_unknown_shape_is_refused_in_a_graph(op, how):
         op(**{**arguments, **fed})
 
     assert_refused(call, lambda: step(fed))
+
+
+# What only a value tells; in a compiled program it takes its course, as in the rule.
+VALUES = re.compile("NaN|infinite|negative bound")
+
+
+@pytest.mark.parametrize("how", [how for how in SPOILT if not VALUES.match(how)])
+@pytest.mark.usefixtures("lowering")
+def test_bad_input_is_refused_in_what_xla_compiles(op, how):
+    call = Call()
+    arguments = spoil(call, how)
+    fed = {name: arguments[name] for name in TENSORS}
+    step = tf.function(lambda fed: op(**{**arguments, **fed}), jit_compile=True, autograph=False)
+    assert_refused(call, lambda: step(fed), (*REFUSALS, tf.errors.UnimplementedError))
 
 
 def test_the_good_call_is_good(op):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow.python.framework import auto_control_deps, kernels
+from tensorflow.python.framework import auto_control_deps
 from tensorflow.python.ops import control_flow_util
 
 
@@ -12,12 +12,6 @@ def compiled_by_xla():
     """Whether the graph being traced, or one around it, is for XLA: ``jit_compile=True``, or a TPU's."""
     graph = tf.compat.v1.get_default_graph()
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(graph)
-
-
-def xla_knows(op):
-    """Whether XLA can compile the op of that name: TensorFlow takes lowerings in once, with its first op."""
-    registered = kernels.get_registered_kernels_for_op(op).kernel
-    return any(kernel.device_type.startswith("XLA_") for kernel in registered)
 
 
 def announce_bundle(bundle, handles):

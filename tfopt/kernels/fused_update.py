@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfopt.kernels import global_norm
 from tfopt.kernels._bundle import bundle_of
-from tfopt.kernels._glue import compiled_by_xla, xla_knows
+from tfopt.kernels._glue import compiled_by_xla
 from tfopt.kernels._gradients import as_inputs, cast, dtype_of, is_rows, kind_of, prepared
 
 DTYPES = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
@@ -54,7 +54,7 @@ class FusedUpdate:
         if len(places) != 1 or any(w.dtype not in DTYPES for w in weights):
             return False
         if compiled_by_xla():
-            return self.lowers and xla_knows("TfoptFusedUpdate")
+            return self.lowers
         return kind_of(places.pop()) in ("CPU", None, *(("GPU",) if self.gpu else ()))
 
     def __call__(self, **arguments):

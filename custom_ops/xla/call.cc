@@ -1,0 +1,90 @@
+// Updates and norms as one custom call for all variables. XLA for CPU makes a loop of each result, so that
+// what several results need is read again for each; the kernels read and write everything once.
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
+#include "custom_ops/xla/operands.h"
+#include "custom_ops/xla/target.h"
+#include "xla/layout_util.h"
+#include "xla/shape_util.h"
+
+namespace tfopt {
+namespace {
+
+using xla::Shape;
+using xla::XlaOp;
+
+// The shapes of expressions, their elements in the order in which the kernels count them.
+absl::StatusOr<std::vector<Shape>> row_major(xla::XlaBuilder* builder, const std::vector<XlaOp>& all) {
+  std::vector<Shape> shapes;
+  for (XlaOp x : all) {
+    absl::StatusOr<Shape> shape = builder->GetShape(x);
+    if (!shape.ok()) return shape.status();
+    xla::LayoutUtil::SetToDefaultLayout(&*shape);
+    shapes.push_back(*std::move(shape));
+  }
+  return shapes;
+}
+
+// A call that returns a tuple, the first `updated` of its results where the operands of that place lie.
+XlaOp call(xla::XlaBuilder* builder, const char* target, const std::vector<XlaOp>& operands,
+           const std::vector<Shape>& shapes, const std::vector<Shape>& results, int64_t updated,
+           const std::string& attributes) {
+  std::vector<std::pair<xla::ShapeIndex, std::pair<int64_t, xla::ShapeIndex>>> aliases;
+  for (int64_t i = 0; i < updated; ++i) aliases.push_back({{i}, {i, {}}});
+  return xla::CustomCallWithLayout(builder, target, operands, xla::ShapeUtil::MakeTupleShape(results), shapes,
+                                   attributes, /*has_side_effect=*/false, aliases, /*literal=*/nullptr,
+                                   xla::CustomCallSchedule::SCHEDULE_NONE,
+                                   xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
+}
+
+// What the target is told when a program is compiled, as a dictionary attribute of MLIR.
+std::string update_attributes(const Operands& operands) {
+  return absl::StrCat("{", kRuleAttribute, " = \"", operands.rule, "\", ", kAveragedAttribute, " = ",
+                      operands.averaged ? "true" : "false", ", ", kGroupsAttribute, " = array<i32: ",
+                      absl::StrJoin(operands.groups, ", "), ">}");
+}
+
+std::vector<XlaOp> elements(XlaOp tuple, size_t count) {
+  std::vector<XlaOp> made;
+  for (size_t i = 0; i < count; ++i) made.push_back(xla::GetTupleElement(tuple, i));
+  return made;
+}
+
+}  // namespace
+
+std::vector<XlaOp> update_by_call(const Operands& operands) {
+  const size_t count = operands.variables.size();
+  xla::XlaBuilder* builder = operands.gradients[0].builder();
+  std::vector<XlaOp> all = operands.variables;
+  all.insert(all.end(), operands.gradients.begin(), operands.gradients.end());
+  all.insert(all.end(), {operands.scalars, operands.following, operands.keep, operands.factors, operands.bound,
+                         operands.average_rate});
+  const XlaOp made = builder->ReportErrorOrReturn([&]() -> absl::StatusOr<XlaOp> {
+    const absl::StatusOr<std::vector<Shape>> shapes = row_major(builder, all);
+    if (!shapes.ok()) return shapes.status();
+    const std::vector<Shape> results(shapes->begin(), shapes->begin() + count);
+    return call(builder, kUpdateTarget, all, *shapes, results, count, update_attributes(operands));
+  });
+  return elements(made, count);
+}
+
+std::vector<XlaOp> norms_by_call(const std::vector<XlaOp>& accumulators, const std::vector<XlaOp>& gradients) {
+  xla::XlaBuilder* builder = gradients[0].builder();
+  std::vector<XlaOp> all = accumulators;
+  all.insert(all.end(), gradients.begin(), gradients.end());
+  const XlaOp made = builder->ReportErrorOrReturn([&]() -> absl::StatusOr<XlaOp> {
+    const absl::StatusOr<std::vector<Shape>> shapes = row_major(builder, all);
+    if (!shapes.ok()) return shapes.status();
+    const int64_t count = gradients.size();
+    const std::vector<Shape> results = {xla::ShapeUtil::MakeShapeWithDescendingLayout(xla::F64, {}),
+                                        xla::ShapeUtil::MakeShapeWithDescendingLayout(xla::F64, {count})};
+    return call(builder, kNormTarget, all, *shapes, results, 0, "");
+  });
+  return elements(made, 2);
+}
+
+}  // namespace tfopt

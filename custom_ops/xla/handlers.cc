@@ -1,0 +1,66 @@
+// The targets of the custom calls: they run the kernels on XLA's threads.
+#include "custom_ops/xla/buffers.h"
+#include "custom_ops/xla/share.h"
+#include "custom_ops/xla/target.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace xla::ffi {
+// TensorFlow's own; its header takes the place of the one above and cannot go beside it.
+const XLA_FFI_Api* GetXlaFfiApi();
+}  // namespace xla::ffi
+
+namespace tfopt {
+namespace {
+
+using xla::ffi::Error;
+using xla::ffi::Ffi;
+using xla::ffi::RemainingArgs;
+using xla::ffi::RemainingRets;
+using xla::ffi::Span;
+using xla::ffi::ThreadPool;
+
+// Elements that a thread takes at once: long enough to hide the hand-over, short enough to share evenly.
+constexpr int64_t kBlock = 1 << 16;
+
+Error fused_update(ThreadPool pool, std::string_view rule, bool averaged, Span<const int32_t> groups,
+                   RemainingArgs from, RemainingRets to) {
+  const Buffers buffers(from, to);
+  UpdateCall call(rule, averaged, groups, buffers);
+  if (Error error = call.check(); error.failure()) return error;
+  const Plan plan = call.plan();
+  run_shared(pool, plan.size(), kBlock, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+  return Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(kUpdate, fused_update,
+                       Ffi::Bind()
+                           .Ctx<ThreadPool>()
+                           .Attr<std::string_view>(kRuleAttribute)
+                           .Attr<bool>(kAveragedAttribute)
+                           .Attr<Span<const int32_t>>(kGroupsAttribute)
+                           .RemainingArgs()
+                           .RemainingRets());
+
+Error global_norm(ThreadPool pool, RemainingArgs from, RemainingRets to) {
+  const Buffers buffers(from, to);
+  NormCall call(buffers);
+  if (Error error = call.check(); error.failure()) return error;
+  NormPlan plan = call.plan();
+  run_shared(pool, plan.blocks(), 1, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+  call.finish(plan);
+  return Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(kNorm, global_norm, Ffi::Bind().Ctx<ThreadPool>().RemainingArgs().RemainingRets());
+
+bool enter(const char* target, XLA_FFI_Handler* handler) {
+  return Ffi::RegisterStaticHandler(xla::ffi::GetXlaFfiApi(), target, "Host", handler) == nullptr;
+}
+
+const bool kEntered = enter(kUpdateTarget, kUpdate) && enter(kNormTarget, kNorm);
+
+}  // namespace
+
+bool can_call() { return kEntered; }
+
+}  // namespace tfopt

@@ -1,0 +1,15 @@
+// The custom calls by which a compiled program reaches the kernels: their names and attributes.
+#pragma once
+
+namespace tfopt {
+
+constexpr char kUpdateTarget[] = "tfopt_fused_update";
+constexpr char kRuleAttribute[] = "rule";            // a name
+constexpr char kGroupsAttribute[] = "groups";        // row of the scalars, for each weight
+constexpr char kAveragedAttribute[] = "averaged";    // whether there are averages
+constexpr char kNormTarget[] = "tfopt_global_norm";
+
+// Whether XLA has the kernels as the targets of such calls.
+bool can_call();
+
+}  // namespace tfopt

@@ -1,0 +1,124 @@
+"""The lowering of every rule, and of the norm, compiled for a TPU v5e ahead of time."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+# A Python with jax and libtpu, where the one that runs the tests has none.
+INTERPRETER = os.environ.get("TFOPT_TPU_PYTHON", sys.executable)
+COMPILE = pathlib.Path(__file__).with_name("compile_for_tpu.py")
+SHAPE = (2048, 2048)
+SIZE = SHAPE[0] * SHAPE[1]
+DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
+# For what the compiler counts twice when it moves it between memories. Computed in a loop of its own for every
+# result, Adam's update would access 1.4 times its own count.
+SLACK = 1.2
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lowering")]
+
+
+def count(kernel, dtype):
+    """Bytes that an update must access: the gradient read, weight and slots read and written."""
+    return SIZE * (3 * dtype.size + 8 * len(kernel.slots))
+
+
+def updated(kernel, dtype):
+    """Bytes that an update overwrites."""
+    return SIZE * (dtype.size + 4 * len(kernel.slots))
+
+
+def text_of(function, *arguments):
+    program = tf.function(function, jit_compile=True, autograph=False)
+    text = program.experimental_get_compiler_ir(*arguments)(stage="stablehlo", platform_name="CPU")
+    # Of another dialect, left behind on results.
+    return text.replace("mhlo.copy", "stablehlo.convert")
+
+
+def exported(kernel, dtype):
+    """StableHLO of one update of one weight."""
+    weight = tf.Variable(tf.zeros(SHAPE, dtype))
+    slots = [tf.Variable(tf.zeros(SHAPE)) for _ in kernel.slots]
+    numbers = tf.zeros((1, len(kernel.scalars)), tf.float64)
+    one = tf.constant(1.0, tf.float64)
+
+    def step(gradient, scalars, following):
+        kernel.op(
+            weights=[weight.handle],
+            slots=[slot.handle for slot in slots],
+            averages=[],
+            accumulators=[],
+            gradients=[gradient],
+            rows=[],
+            scalars=scalars,
+            following=following,
+            keep=tf.ones(1, tf.float64),
+            factors=one,
+            bound=one * float("inf"),
+            average_rate=one,
+            rule=kernel.rule,
+            groups=[0],
+            sparse=[],
+            T=dtype,
+        )
+
+    following = numbers if kernel.looks_ahead else tf.zeros((0, 0), tf.float64)
+    return text_of(step, tf.zeros(SHAPE, dtype), numbers, following)
+
+
+@pytest.fixture(scope="module")
+def interpreter():
+    """A Python that can compile for a TPU."""
+    run = [INTERPRETER, "-c", "import jax, libtpu"]
+    done = subprocess.run(
+        run, capture_output=True, text=True, check=False, env=os.environ | {"JAX_PLATFORMS": "cpu"}
+    )
+    if done.returncode:
+        pytest.skip(
+            f"{INTERPRETER}: {done.stderr.strip().splitlines()[-1]}; TFOPT_TPU_PYTHON may name another"
+        )
+    return INTERPRETER
+
+
+@pytest.fixture(scope="module")
+def compiled(interpreter, tmp_path_factory):
+    """compiled({name: StableHLO}): what the compiler says of each."""
+
+    def run(texts):
+        folder = tmp_path_factory.mktemp("programs")
+        for name, text in texts.items():
+            (folder / f"{name}.mlir").write_text(text)
+        command = [interpreter, str(COMPILE), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_rule_compiles_and_moves_little_more_than_it_must(compiled, portably, loaded, dtype):
+    kernels = loaded.kernels
+    texts = {rule: portably(lambda k=kernel: exported(k, DTYPES[dtype])) for rule, kernel in kernels.items()}
+    assert not any("custom_call" in text for text in texts.values())
+    reports = compiled(texts)
+    assert set(reports) == set(kernels)
+    ratios = {rule: report["bytes"] / count(kernels[rule], DTYPES[dtype]) for rule, report in reports.items()}
+    assert {rule: ratio for rule, ratio in ratios.items() if not 1 <= ratio <= SLACK} == {}
+    for rule, report in reports.items():
+        assert report["in place"] >= updated(kernels[rule], DTYPES[dtype]), rule
+
+
+def test_the_norm_compiles(compiled, portably, loaded):
+    op = loaded.kernels["adam"].norm_op
+
+    def norms(gradient):
+        return op(accumulators=[], gradients=[gradient], rows=[], sparse=[])
+
+    text = portably(lambda: text_of(norms, tf.zeros(SHAPE)))
+    assert "custom_call" not in text
+    assert compiled({"norm": text})["norm"]["bytes"] < SLACK * 4 * SIZE
