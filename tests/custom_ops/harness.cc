@@ -16,11 +16,11 @@ namespace {
 
 using tfopt::Type;
 
-// The rule by name, one element at a time, in double.
-using Reference = void (*)(double g, double& p, double* slots, const tfopt::Step& step);
+// The rule by name, one element at a time, in double; returns the iterate.
+using Reference = double (*)(double g, double& p, double* slots, const tfopt::Step& step);
 
 template <class R>
-void reference(double g, double& p, double* slots, const tfopt::Step& step) {
+double reference(double g, double& p, double* slots, const tfopt::Step& step) {
   using Slots = typename R::template Slots<double>;
   using Scalars = typename R::template Scalars<double>;
   Slots& state = *reinterpret_cast<Slots*>(slots);
@@ -28,8 +28,10 @@ void reference(double g, double& p, double* slots, const tfopt::Step& step) {
   if constexpr (R::kLooksAhead) p -= R::template ahead<double>(state, now);
   p *= step.keep;
   R::template update<double>(g * step.factor, p, state, now);
+  const double iterate = p;
   if constexpr (R::kLooksAhead)
     p += R::template ahead<double>(state, *reinterpret_cast<const Scalars*>(step.following));
+  return iterate;
 }
 
 const Reference kReferences[] = {
@@ -144,12 +146,12 @@ void expect(const Case& c, Row& row, int64_t i, const tfopt::Step& step, double 
   tfopt::Step rest = step;
   rest.factor = 1;
   const double g = std::max(-c.bound, std::min(c.bound, row.expected_gradient[i] * step.factor));
-  kReferences[c.rule](g, p, slots, rest);
+  const double iterate = kReferences[c.rule](g, p, slots, rest);
   row.expected_weight.push_back(p);
   for (int k = 0; k < count; ++k) row.expected_slots[k].push_back(slots[k]);
   if (!c.averaged) return;
   row.average.set(i, random_number());
-  row.expected_average.push_back(row.average.get(i) + (p - row.average.get(i)) * rate);
+  row.expected_average.push_back(row.average.get(i) + (iterate - row.average.get(i)) * rate);
 }
 
 Row make_row(const Case& c, int64_t n, const tfopt::Step& step, double rate) {
