@@ -1,8 +1,8 @@
 """What nvcc compiles: the kernels of custom_ops/apply/cuda, with a plain C entry point, free of TensorFlow.
 
-``python custom_ops/build_cuda.py FOLDER`` leaves libtfopt_cuda_plain.so there, for programs of any kind. It is
-built for the GPUs that TFOPT_CUDA_ARCHITECTURES names; with ``--emulated`` g++ compiles the same sources, to run
-in loops on the CPU. custom_ops/build.py puts the kernels into the library for TensorFlow.
+``python custom_ops/build_cuda.py FOLDER`` leaves libtfopt_cuda_plain.so there, for programs of any kind. It
+is built for the GPUs that TFOPT_CUDA_ARCHITECTURES names; with ``--emulated`` g++ compiles the same sources
+to run in loops on the CPU. custom_ops/build.py puts the kernels into the library for TensorFlow.
 """
 
 import os

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import lzma
 import pathlib
-import re
 import sys
 import types
 
