@@ -21,6 +21,8 @@ using tensorflow::TensorShape;
 
 // Elements that a thread takes at once: long enough to hide the hand-over, short enough to share evenly.
 constexpr int64_t kBlock = 1 << 16;
+// How many variables ahead of the present one memory is asked for.
+constexpr int kAhead = 4;
 
 absl::Status check_finite(const char* input, const Tensor& tensor) {
   const auto values = tensor.flat<double>();
@@ -76,9 +78,8 @@ class FusedUpdateOp : public OpKernel {
     OP_REQUIRES_OK(context, gradients.prepare());
     LockedVariables variables;
     OP_REQUIRES_OK(context, variables.acquire(context, variables_, bundled_));
-    OP_REQUIRES_OK(context, check_variables(variables, gradients));
-    for (int i = 0; i < variables_; ++i) OP_REQUIRES_OK(context, own_buffer(context, variables[i]));
-    const Plan plan = make_plan(context, variables, gradients);
+    Plan plan = empty_plan(context);
+    OP_REQUIRES_OK(context, fill_plan(context, variables, gradients, plan));
     run(context, plan);
   }
 
@@ -116,41 +117,57 @@ class FusedUpdateOp : public OpKernel {
     return check_finite("average_rate", average_rate(context));
   }
 
-  absl::Status check_variables(const LockedVariables& variables, const Gradients& gradients) const {
-    for (int i = 0; i < variables_; ++i) {
-      const Tensor& tensor = *variables[i]->tensor();
-      const DataType expected = i < count_ ? weight_ : compute_type(weight_);
-      if (!variables[i]->is_initialized || !tensor.IsInitialized())
-        return refusal(": the variable of input ", i, " is not initialised.");
-      if (tensor.dtype() != expected)
-        return refusal(": the variable of input ", i, " holds ",
-                               tensorflow::DataTypeString(tensor.dtype()), ", expected ",
-                               tensorflow::DataTypeString(expected), ".");
-      TF_RETURN_IF_ERROR(gradients.check_fits(i % count_, tensor.shape()));
+  Plan empty_plan(OpKernelContext* context) const {
+    return Plan(table(), place_, type_of(weight_), type_of(inputs_.type()), average_rate(context).scalar<double>()(),
+                bound(context).scalar<double>()());
+  }
+
+  // One pass over the variables: what is known of thousands of them would leave the cache between two.
+  absl::Status fill_plan(OpKernelContext* context, const LockedVariables& variables, const Gradients& gradients,
+                         Plan& plan) const {
+    const int kinds = variables_ / count_;
+    plan.reserve(count_);
+    for (int i = 0; i < count_; ++i) {
+      void* data[1 + kMostSlots + 2];
+      for (int kind = 0; kind < kinds; ++kind) {
+        const int at = kind * count_ + i;
+        if (i + 2 * kAhead < count_) variables.prefetch(at + 2 * kAhead);
+        if (i + kAhead < count_) variables.prefetch_buffer(at + kAhead);
+        TF_RETURN_IF_ERROR(check_variable(*variables[at], at, gradients));
+        TF_RETURN_IF_ERROR(own_buffer(context, variables[at]));
+        data[kind] = variables[at]->tensor()->data();
+      }
+      plan.add(describe(context, i, data, gradients), variables[i]->tensor()->NumElements());
     }
     return absl::OkStatus();
   }
 
-  Plan make_plan(OpKernelContext* context, const LockedVariables& variables, const Gradients& gradients) const {
-    const auto rows = [this](const Tensor& tensor, int i) {
-      return tensor.NumElements() ? tensor.flat<double>().data() + groups_[i] * rule_->scalars : nullptr;
+  absl::Status check_variable(tensorflow::Var& variable, int at, const Gradients& gradients) const {
+    const Tensor& tensor = *variable.tensor();
+    const DataType expected = at < count_ ? weight_ : compute_type(weight_);
+    if (!variable.is_initialized || !tensor.IsInitialized())
+      return refusal(": the variable of input ", at, " is not initialised.");
+    if (tensor.dtype() != expected)
+      return refusal(": the variable of input ", at, " holds ", tensorflow::DataTypeString(tensor.dtype()),
+                     ", expected ", tensorflow::DataTypeString(expected), ".");
+    return gradients.check_fits(at % count_, tensor.shape());
+  }
+
+  // Weight i, with the buffers of all that belongs to it.
+  Variable describe(OpKernelContext* context, int i, void* const* data, const Gradients& gradients) const {
+    const auto row = [this, i](const Tensor& tensor) {
+      return tensor.NumElements() ? static_cast<const double*>(tensor.data()) + groups_[i] * rule_->scalars : nullptr;
     };
-    const auto factor = factors(context).flat<double>();
-    Plan plan(table(), place_, type_of(weight_), type_of(inputs_.type()), average_rate(context).scalar<double>()(),
-              bound(context).scalar<double>()());
-    plan.reserve(count_);
-    for (int i = 0; i < count_; ++i) {
-      Variable one;
-      one.gradient = gradients.of(i);
-      one.weight = variables[i]->tensor()->data();
-      for (int k = 0; k < rule_->slots; ++k) one.slots[k] = variables[(k + 1) * count_ + i]->tensor()->data();
-      if (averaged_) one.average = variables[(rule_->slots + 1) * count_ + i]->tensor()->data();
-      if (accumulated_) one.gradient.accumulator = variables[variables_ - count_ + i]->tensor()->data();
-      one.step = {rows(scalars(context), i), rows(following(context), i),
-                  keep(context).vec<double>()(groups_[i]), factor(factor.size() > 1 ? i : 0)};
-      plan.add(one, variables[i]->tensor()->NumElements());
-    }
-    return plan;
+    Variable one;
+    one.gradient = gradients.of(i);
+    one.weight = *data++;
+    for (int k = 0; k < rule_->slots; ++k) one.slots[k] = *data++;
+    if (averaged_) one.average = *data++;
+    if (accumulated_) one.gradient.accumulator = *data;
+    const double* factor = static_cast<const double*>(factors(context).data());
+    one.step = {row(scalars(context)), row(following(context)),
+                static_cast<const double*>(keep(context).data())[groups_[i]], factor[factors(context).dims() ? i : 0]};
+    return one;
   }
 
   static void run(OpKernelContext* context, const Plan& plan) {
