@@ -1,6 +1,8 @@
 // The op on CPU: divides the work over TensorFlow's threads.
 #include "custom_ops/kernels/fused_update_op.h"
 
+#include <algorithm>
+
 #include "custom_ops/apply/apply.h"
 #include "tensorflow/core/lib/core/threadpool.h"
 
@@ -17,30 +19,32 @@ class FusedUpdateOnCpu : public FusedUpdateOp {
  private:
   absl::Status update(OpKernelContext* context, const LockedVariables& variables,
                       const Gradients& gradients) override {
-    run(context, make_plan(context, variables, gradients));
-    return absl::OkStatus();
-  }
-
-  Plan make_plan(OpKernelContext* context, const LockedVariables& variables, const Gradients& gradients) const {
-    const auto rows = [this](const Tensor& tensor, int i) {
-      return tensor.NumElements() ? tensor.flat<double>().data() + groups_[i] * rule_->scalars : nullptr;
-    };
-    const auto factor = factors(context).flat<double>();
     Plan plan(table(), static_cast<int>(rule_ - kRuleFacts), type_of(weight_), type_of(inputs_.type()),
               average_rate(context).scalar<double>()(), bound(context).scalar<double>()());
     plan.reserve(count_);
     for (int i = 0; i < count_; ++i) {
-      Variable one;
-      one.gradient = gradients.of(i);
-      one.weight = weight(variables, i);
-      for (int k = 0; k < rule_->slots; ++k) one.slots[k] = slot(variables, k, i);
-      one.average = average(variables, i);
-      one.gradient.accumulator = accumulator(variables, i);
-      one.step = {rows(scalars(context), i), rows(following(context), i),
-                  keep(context).vec<double>()(groups_[i]), factor(factor.size() > 1 ? i : 0)};
-      plan.add(one, variables[i]->tensor()->NumElements());
+      Buffers buffers;
+      TF_RETURN_IF_ERROR(find(context, variables, gradients, i, &buffers));
+      plan.add(describe(context, i, buffers, gradients), buffers.size);
     }
-    return plan;
+    run(context, plan);
+    return absl::OkStatus();
+  }
+
+  Variable describe(OpKernelContext* context, int i, const Buffers& buffers, const Gradients& gradients) const {
+    const auto row = [this, i](const Tensor& tensor) {
+      return tensor.NumElements() ? static_cast<const double*>(tensor.data()) + groups_[i] * rule_->scalars : nullptr;
+    };
+    Variable one;
+    one.gradient = gradients.of(i);
+    one.gradient.accumulator = buffers.accumulator;
+    one.weight = buffers.weight;
+    std::copy(buffers.slots, buffers.slots + rule_->slots, one.slots);
+    one.average = buffers.average;
+    const double* factor = static_cast<const double*>(factors(context).data());
+    one.step = {row(scalars(context)), row(following(context)),
+                static_cast<const double*>(keep(context).data())[groups_[i]], factor[factors(context).dims() ? i : 0]};
+    return one;
   }
 
   static void run(OpKernelContext* context, const Plan& plan) {

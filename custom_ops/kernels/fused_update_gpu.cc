@@ -1,4 +1,6 @@
 // The op on NVIDIA GPUs: hands the variables to the CUDA kernels.
+#include <algorithm>
+
 #include "custom_ops/apply/cuda/api.h"
 #include "custom_ops/kernels/fused_update_op.h"
 #include "custom_ops/kernels/gpu.h"
@@ -15,7 +17,12 @@ class FusedUpdateOnGpu : public FusedUpdateOp {
  private:
   absl::Status update(OpKernelContext* context, const LockedVariables& variables,
                       const Gradients& gradients) override {
-    const std::vector<tfopt_tensor> tensors = list(variables, gradients);
+    std::vector<tfopt_tensor> tensors(count_);
+    for (int i = 0; i < count_; ++i) {
+      Buffers buffers;
+      TF_RETURN_IF_ERROR(find(context, variables, gradients, i, &buffers));
+      tensors[i] = describe(i, buffers, gradients);
+    }
     tfopt_update step = {};
     step.rule = rule_->name;
     step.weight_type = type_of(weight_);
@@ -34,20 +41,17 @@ class FusedUpdateOnGpu : public FusedUpdateOp {
     return as_status(tfopt_cuda_update(&step, stream_of(context), message, sizeof message), message);
   }
 
-  std::vector<tfopt_tensor> list(const LockedVariables& variables, const Gradients& gradients) const {
-    std::vector<tfopt_tensor> made(count_);
-    for (int i = 0; i < count_; ++i) {
-      tfopt_tensor& one = made[i];
-      one.gradient = gradients.values(i).data();
-      one.weight = weight(variables, i);
-      for (int k = 0; k < rule_->slots; ++k) one.slots[k] = slot(variables, k, i);
-      one.average = average(variables, i);
-      one.accumulator = accumulator(variables, i);
-      one.size = variables[i]->tensor()->NumElements();
-      one.factor = 1;
-      one.group = groups_[i];
-    }
-    return made;
+  tfopt_tensor describe(int i, const Buffers& buffers, const Gradients& gradients) const {
+    tfopt_tensor one = {};
+    one.gradient = gradients.values(i).data();
+    one.weight = buffers.weight;
+    std::copy(buffers.slots, buffers.slots + rule_->slots, one.slots);
+    one.average = buffers.average;
+    one.accumulator = buffers.accumulator;
+    one.size = buffers.size;
+    one.factor = 1;
+    one.group = groups_[i];
+    return one;
   }
 };
 

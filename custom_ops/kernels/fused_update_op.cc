@@ -6,6 +6,9 @@
 namespace tfopt {
 namespace {
 
+// How many variables ahead of the present one memory is asked for.
+constexpr int kAhead = 4;
+
 using tensorflow::DataType;
 using tensorflow::OpKernelConstruction;
 using tensorflow::Tensor;
@@ -64,8 +67,6 @@ void FusedUpdateOp::Compute(OpKernelContext* context) {
   OP_REQUIRES_OK(context, gradients.prepare());
   LockedVariables variables;
   OP_REQUIRES_OK(context, variables.acquire(context, variables_, bundled_));
-  OP_REQUIRES_OK(context, check_variables(variables, gradients));
-  for (int i = 0; i < variables_; ++i) OP_REQUIRES_OK(context, own_buffer(context, variables[i], copy_));
   OP_REQUIRES_OK(context, update(context, variables, gradients));
 }
 
@@ -91,19 +92,36 @@ absl::Status FusedUpdateOp::check_numbers(OpKernelContext* context) const {
   return check_finite("average_rate", average_rate(context));
 }
 
-absl::Status FusedUpdateOp::check_variables(const LockedVariables& variables, const Gradients& gradients) const {
-  for (int input = 0; input < variables_; ++input) {
-    const Tensor& tensor = *variables[input]->tensor();
-    const DataType expected = input < count_ ? weight_ : compute_type(weight_);
-    if (!variables[input]->is_initialized || !tensor.IsInitialized())
-      return refusal(": the variable of input ", input, " is not initialised.");
-    if (tensor.dtype() != expected)
-      return refusal(": the variable of input ", input, " holds ",
-                             tensorflow::DataTypeString(tensor.dtype()), ", expected ",
-                             tensorflow::DataTypeString(expected), ".");
-    TF_RETURN_IF_ERROR(gradients.check_fits(input % count_, tensor.shape()));
+absl::Status FusedUpdateOp::find(OpKernelContext* context, const LockedVariables& variables,
+                                 const Gradients& gradients, int i, Buffers* buffers) const {
+  void* data[1 + kMostSlots + 2];
+  const int kinds = variables_ / count_;
+  for (int kind = 0; kind < kinds; ++kind) {
+    const int at = kind * count_ + i;
+    if (i + 2 * kAhead < count_) variables.prefetch(at + 2 * kAhead);
+    if (i + kAhead < count_) variables.prefetch_buffer(at + kAhead);
+    TF_RETURN_IF_ERROR(check_variable(*variables[at], at, gradients));
+    TF_RETURN_IF_ERROR(own_buffer(context, variables[at], copy_));
+    data[kind] = variables[at]->tensor()->data();
   }
+  void* const* next = data;
+  buffers->weight = *next++;
+  for (int k = 0; k < rule_->slots; ++k) buffers->slots[k] = *next++;
+  if (averaged_) buffers->average = *next++;
+  if (accumulated_) buffers->accumulator = *next;
+  buffers->size = variables[i]->tensor()->NumElements();
   return absl::OkStatus();
+}
+
+absl::Status FusedUpdateOp::check_variable(tensorflow::Var& variable, int at, const Gradients& gradients) const {
+  const Tensor& tensor = *variable.tensor();
+  const DataType expected = at < count_ ? weight_ : compute_type(weight_);
+  if (!variable.is_initialized || !tensor.IsInitialized())
+    return refusal(": the variable of input ", at, " is not initialised.");
+  if (tensor.dtype() != expected)
+    return refusal(": the variable of input ", at, " holds ", tensorflow::DataTypeString(tensor.dtype()),
+                   ", expected ", tensorflow::DataTypeString(expected), ".");
+  return gradients.check_fits(at % count_, tensor.shape());
 }
 
 }  // namespace tfopt

@@ -2,12 +2,22 @@
 #pragma once
 #include <vector>
 
+#include "custom_ops/apply/table.h"
 #include "custom_ops/kernels/gradients.h"
 #include "custom_ops/kernels/resources.h"
 #include "custom_ops/rules/facts.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace tfopt {
+
+// Where a weight and all that belongs to it lie. What there is none of is null.
+struct Buffers {
+  void* weight = nullptr;
+  void* slots[kMostSlots] = {};
+  void* average = nullptr;
+  void* accumulator = nullptr;
+  int64_t size = 0;
+};
 
 class FusedUpdateOp : public tensorflow::OpKernel {
  public:
@@ -21,7 +31,7 @@ class FusedUpdateOp : public tensorflow::OpKernel {
   using OpKernelContext = tensorflow::OpKernelContext;
   using Tensor = tensorflow::Tensor;
 
-  // Updates the variables, which are locked and have buffers of their own; all inputs are right.
+  // Updates the variables, which are locked; all inputs are right but for what `find` is still to check.
   virtual absl::Status update(OpKernelContext* context, const LockedVariables& variables,
                               const Gradients& gradients) = 0;
 
@@ -36,15 +46,10 @@ class FusedUpdateOp : public tensorflow::OpKernel {
   const Tensor& bound(OpKernelContext* context) const { return number(context, 4); }
   const Tensor& average_rate(OpKernelContext* context) const { return number(context, 5); }
 
-  // The buffers of weight i. What there is none of is null.
-  void* weight(const LockedVariables& variables, int i) const { return variables[i]->tensor()->data(); }
-  void* slot(const LockedVariables& variables, int k, int i) const { return weight(variables, (k + 1) * count_ + i); }
-  void* average(const LockedVariables& variables, int i) const {
-    return averaged_ ? weight(variables, (rule_->slots + 1) * count_ + i) : nullptr;
-  }
-  void* accumulator(const LockedVariables& variables, int i) const {
-    return accumulated_ ? weight(variables, variables_ - count_ + i) : nullptr;
-  }
+  // Checks the variables of weight i, gives each a buffer of its own, and says where these lie. One pass over
+  // the variables does it all: what is known of thousands of them would leave the cache between two.
+  absl::Status find(OpKernelContext* context, const LockedVariables& variables, const Gradients& gradients, int i,
+                    Buffers* buffers) const;
 
   const RuleFacts* rule_ = nullptr;
   std::vector<int> groups_;
@@ -55,7 +60,7 @@ class FusedUpdateOp : public tensorflow::OpKernel {
 
  private:
   absl::Status check_numbers(OpKernelContext* context) const;
-  absl::Status check_variables(const LockedVariables& variables, const Gradients& gradients) const;
+  absl::Status check_variable(tensorflow::Var& variable, int at, const Gradients& gradients) const;
 
   const Copy copy_;
   int first_gradient_ = 0;

@@ -54,6 +54,7 @@ absl::Status Gradients::prepare() {
 
 absl::Status Gradients::check_fits(int i, const TensorShape& variable) const {
   const TensorShape& shape = values(i).shape();
+  if (!rows(i) && shape == variable) return absl::OkStatus();
   TensorShape row = variable, own = shape;
   if (rows(i)) {
     if (variable.dims() > 0) row.RemoveDim(0);

@@ -6,6 +6,9 @@
 namespace tfopt {
 namespace {
 
+// How many variables ahead of the present one memory is asked for.
+constexpr size_t kAhead = 8;
+
 template <class... Parts>
 absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts...));
@@ -44,7 +47,11 @@ absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int 
     if (bundle_->size() != count)
       return refused(context, "(bundle): expected ", count, " variables, got ", bundle_->size(), ".");
   }
-  for (tensorflow::mutex* one : bundle_->locks()) one->lock();
+  const auto& locks = bundle_->locks();
+  for (size_t k = 0; k < locks.size(); ++k) {
+    if (k + kAhead < locks.size()) __builtin_prefetch(locks[k + kAhead], 1);
+    locks[k]->lock();
+  }
   locked_ = true;
   return absl::OkStatus();
 }

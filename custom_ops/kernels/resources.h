@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "tensorflow/core/common_runtime/dma_helper.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
@@ -48,6 +49,10 @@ class LockedVariables {
   absl::Status acquire(tensorflow::OpKernelContext* context, int count, bool bundled);
 
   tensorflow::Var* operator[](int i) const { return (*bundle_)[i]; }
+
+  // Asks the memory for variable i, and once that is there, for what says where its elements lie.
+  void prefetch(int i) const { __builtin_prefetch((*this)[i]->tensor()); }
+  void prefetch_buffer(int i) const { __builtin_prefetch(tensorflow::DMAHelper::buffer((*this)[i]->tensor())); }
 
  private:
   tensorflow::core::RefCountPtr<Bundle> bundle_;

@@ -41,7 +41,7 @@ class _Captures(NamedTuple):
     Attributes:
         tuples: The graph's own list, which it makes anew when it captures more.
         origins: By identity of a captured tensor in the graph: the tensor outside of all graphs.
-        bundles: By identity of a captured bundle in the graph: those of its variables that the graph captures.
+        bundles: By identity of a captured bundle in the graph: its variables, those that the graph captures.
     """
 
     tuples: Any
