@@ -1,26 +1,27 @@
 """What a variable costs before the first step: nodes of the graph and time of tracing."""
 
-from benchmarks import _shapes
+import tfopt
+from benchmarks import _shapes, update_step
 from benchmarks._steps import Step, random_gradients
 from benchmarks._timing import measure
-from benchmarks.update_step import CONTENDERS, warm_up
 
 TITLE = "Adam, cost of a variable in the graph"
+# `tfopt` is the Python rule.
+CONTENDERS = {"fused": tfopt.Adam, **update_step.CONTENDERS}
 
 
 def run(smoke, rounds):
     """The one row of the table."""
-    warm_up()
+    update_step.warm_up()
     few, more = (2, 3) if smoke else (4, 44)
     nodes = {name: nodes_per_variable(make, few, more) for name, make in CONTENDERS.items()}
     steps = {name: step(make, more) for name, make in CONTENDERS.items()}
     times = measure({name: steps[name].trace for name in steps}, rounds)
     yield {
-        "tfopt nodes": nodes["tfopt"],
-        "keras nodes": nodes["keras"],
-        "tfopt trace ms": times.milliseconds("tfopt") / more,
-        "keras trace ms": times.milliseconds("keras") / more,
+        **{f"{name} nodes": nodes[name] for name in CONTENDERS},
+        **{f"{name} trace ms": times.milliseconds(name) / more for name in CONTENDERS},
         "tfopt / keras": times.ratio("tfopt", "keras"),
+        "fused / keras": times.ratio("fused", "keras"),
     }
 
 

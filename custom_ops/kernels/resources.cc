@@ -1,6 +1,11 @@
 #include "custom_ops/kernels/resources.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 namespace tfopt {
@@ -9,9 +14,21 @@ namespace {
 // How many variables ahead of the present one memory is asked for.
 constexpr size_t kAhead = 8;
 
+constexpr uintptr_t kHugePage = 1 << 21;
+
 template <class... Parts>
 absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts...));
+}
+
+// Of memory that nothing was written to yet. An update that waits for memory alone runs a tenth faster there.
+void ask_for_huge_pages(void* buffer, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(buffer) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(buffer) + bytes) / kHugePage * kHugePage;
+  // A machine that refuses has its reasons.
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 }  // namespace
@@ -57,15 +74,21 @@ absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int 
 }
 
 absl::Status copy_on_cpu(tensorflow::OpKernelContext*, const tensorflow::Tensor& from, tensorflow::Tensor* to) {
+  ask_for_huge_pages(to->data(), to->TotalBytes());
   std::memcpy(to->data(), from.data(), from.TotalBytes());
   return absl::OkStatus();
 }
 
 absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable, Copy copy) {
-  tensorflow::Tensor* tensor = variable->tensor();
+  const tensorflow::Tensor& tensor = *variable->tensor();
   // A tensor of no elements has no buffer, hence no count. Where a variable is in copy-on-read mode, as every
   // embedding is once rows of it were gathered, nobody shares its buffer, so it is updated in place too.
-  if (tensor->RefCountIsOne() || tensor->NumElements() == 0) return absl::OkStatus();
+  if (tensor.RefCountIsOne() || tensor.NumElements() == 0) return absl::OkStatus();
+  return new_buffer(context, variable, copy);
+}
+
+absl::Status new_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable, Copy copy) {
+  tensorflow::Tensor* tensor = variable->tensor();
   tensorflow::AllocatorAttributes attributes;
   attributes.set_gpu_compatible(true);
   attributes.set_nic_compatible(true);

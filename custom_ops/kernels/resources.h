@@ -62,14 +62,17 @@ class LockedVariables {
 // How many inputs of an op stand for `count` variables.
 inline int variable_inputs(int count, bool bundled) { return bundled ? 1 : count; }
 
-// Copies a tensor on the device of the op.
+// Copies a tensor, on the device of the op, to one that nothing was written to yet.
 using Copy = absl::Status (*)(tensorflow::OpKernelContext* context, const tensorflow::Tensor& from,
                               tensorflow::Tensor* to);
 
 absl::Status copy_on_cpu(tensorflow::OpKernelContext* context, const tensorflow::Tensor& from,
                          tensorflow::Tensor* to);
 
-// Gives a variable a buffer of its own where someone still reads the present one.
+// Gives a locked variable a buffer of its own where someone still reads the present one.
 absl::Status own_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable, Copy copy);
+
+// Gives a locked variable a new buffer with the same elements, in main memory on huge pages if it is large.
+absl::Status new_buffer(tensorflow::OpKernelContext* context, tensorflow::Var* variable, Copy copy);
 
 }  // namespace tfopt

@@ -353,6 +353,17 @@ def test_variables_of_a_graph_get_lists(loaded, made):
     assert made == []
 
 
+def test_large_variables_are_moved_with_what_they_hold(make):
+    values = np.random.default_rng(0).normal(size=(3, 500_000)).astype("float32")
+    variables = [tf.Variable(v) for v in values] + [tf.Variable(tf.fill([500_000], "text"))]
+    held = [v.read_value() for v in variables[:3]]
+    make(variables=[v.handle for v in variables])
+    for variable, before, value in zip(variables, held, values, strict=False):
+        np.testing.assert_array_equal(variable.numpy(), value)
+        np.testing.assert_array_equal(before, value)
+    assert set(variables[3].numpy()) == {b"text"}
+
+
 # -- Strategies, options, saving -------------------------------------------------------------------------
 
 
@@ -538,7 +549,7 @@ def test_threads_share_a_bundle_from_the_first_call_on(made):
 
 def nodes(count, **options):
     """Operations in the graph of an update of that many variables, whose gradients are one tensor's parts."""
-    weights = [keras.Variable(tf.zeros(4)) for _ in range(count)]
+    weights = [keras.Variable(tf.zeros(4), name=f"w{i}") for i in range(count)]
     optimizer = tfopt.Adam(**options)
     optimizer.build(weights)
     gradients = tf.zeros((count, 4))
