@@ -12,12 +12,14 @@ import tensorflow as tf
 # A Python with jax and libtpu, where the one that runs the tests has none.
 INTERPRETER = os.environ.get("TFOPT_TPU_PYTHON", sys.executable)
 COMPILE = pathlib.Path(__file__).with_name("compile_for_tpu.py")
-SHAPE = (2048, 2048)
-SIZE = SHAPE[0] * SHAPE[1]
+# Compiled in place of SHAPE: too large for the memory on the chip, which would hide what goes to and fro.
+SHAPE, LARGE = (48, 64), (8192, 8192)
+SIZE = LARGE[0] * LARGE[1]
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
-# For what the compiler counts twice when it moves it between memories. Computed in a loop of its own for every
-# result, Adam's update would access 1.4 times its own count.
-SLACK = 1.2
+# Of a rule's own count. Computed in a loop of its own for each result, Adam's update would access 1.4 times it.
+SLACK = 1.01
+# AdaDelta's step goes into two results and is none itself: the compiler makes two loops and a copy of a slot.
+SLACKS = {"adadelta": 1.85}
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lowering")]
 
@@ -35,8 +37,9 @@ def updated(kernel, dtype):
 def text_of(function, *arguments):
     program = tf.function(function, jit_compile=True, autograph=False)
     text = program.experimental_get_compiler_ir(*arguments)(stage="stablehlo", platform_name="CPU")
-    # Of another dialect, left behind on results.
-    return text.replace("mhlo.copy", "stablehlo.convert")
+    small, large = (f"{rows}x{columns}x" for rows, columns in (SHAPE, LARGE))
+    # The copies are of another dialect, left behind on results.
+    return text.replace("mhlo.copy", "stablehlo.convert").replace(small, large)
 
 
 def exported(kernel, dtype):
@@ -101,14 +104,14 @@ def compiled(interpreter, tmp_path_factory):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_rule_compiles_and_moves_little_more_than_it_must(compiled, portably, loaded, dtype):
+def test_every_rule_compiles_and_moves_what_it_must(compiled, portably, loaded, dtype):
     kernels = loaded.kernels
     texts = {rule: portably(lambda k=kernel: exported(k, DTYPES[dtype])) for rule, kernel in kernels.items()}
     assert not any("custom_call" in text for text in texts.values())
     reports = compiled(texts)
     assert set(reports) == set(kernels)
     ratios = {rule: report["bytes"] / count(kernels[rule], DTYPES[dtype]) for rule, report in reports.items()}
-    assert {rule: ratio for rule, ratio in ratios.items() if not 1 <= ratio <= SLACK} == {}
+    assert {rule: r for rule, r in ratios.items() if not 1 <= r <= SLACKS.get(rule, SLACK)} == {}
     for rule, report in reports.items():
         assert report["in place"] >= updated(kernels[rule], DTYPES[dtype]), rule
 
