@@ -1,4 +1,4 @@
-"""Adam's rule as TensorFlow exported it, run by JAX; see export.py. Without JAX there is none."""
+"""Adam's rule as TensorFlow exported it, run by JAX; see export.py. It needs flatbuffers too."""
 
 import lzma
 import os
@@ -11,10 +11,11 @@ from benchmarks.device import _sets
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 try:
+    import flatbuffers  # noqa: F401  JAX reads exported functions with it
     import jax
     from jax import export
-except ImportError:
-    jax = None
+except ImportError as error:
+    jax, MISSING = None, str(error)
 
 RATE = 1e-3
 SCALARS = np.array([0.1, 0.001, RATE, 1e-8], np.float32)
@@ -53,7 +54,7 @@ def load(name, device, shapes):
 def reason(device):
     """Why nothing exported can run; empty if it can."""
     if jax is None:
-        return "JAX is not installed"
+        return MISSING
     try:
         jax.devices("gpu" if device == "cuda" else "cpu")
     except RuntimeError as error:

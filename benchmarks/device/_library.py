@@ -1,6 +1,7 @@
 """The CUDA kernels as Python calls them: custom_ops/apply/cuda/api.h by ctypes, on PyTorch's tensors."""
 
 import ctypes
+import functools
 import math
 import pathlib
 import runpy
@@ -139,7 +140,9 @@ class Library:
             None if factors is None else factors.data_ptr(),
             0 if factors is None else factors.numel(),
         )
-        return lambda: self._call(self.native.tfopt_cuda_update, update)
+        # The library holds addresses only.
+        held = gradients, weights, slots, averages, accumulators, factors
+        return functools.partial(self._call, self.native.tfopt_cuda_update, update, held)
 
     def norms(self, tensors, limit):
         """A function without arguments that measures `tensors`; the norm, the norms, the factor it writes."""
@@ -151,12 +154,11 @@ class Library:
         found.workspace, found.workspace_size, found.limit = workspace.data_ptr(), size, limit
         found.norm, found.each, found.factor = (one.data_ptr() for one in (norm, each, factor))
 
-        def measure(_keeps_alive=workspace):
-            self._call(self.native.tfopt_cuda_norms, found)
-
+        measure = functools.partial(self._call, self.native.tfopt_cuda_norms, found, (tensors, workspace))
         return measure, norm, each, factor
 
-    def _call(self, function, argument):
+    def _call(self, function, argument, held):
+        """Call a function of the library; `held` are the tensors that it must find where they lie."""
         message = ctypes.create_string_buffer(MESSAGE)
         code = function(
             ctypes.byref(argument), ctypes.c_void_p(self.stream), message, ctypes.c_size_t(MESSAGE)

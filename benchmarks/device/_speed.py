@@ -165,4 +165,5 @@ def run(bench, smoke):
     chosen = {"smoke": _sets.SMOKE} if smoke else _sets.SETS
     yield "Adam, float32", [adam(bench, name, shapes) for name, shapes in chosen.items()]
     shapes = _sets.SMOKE if smoke else _shapes.resnet50()
-    yield "Every rule on ResNet-50's tensors, float32 unless said", list(every_rule(bench, shapes))
+    what = "tiny tensors" if smoke else "ResNet-50's tensors"
+    yield f"Every rule on {what}, float32 unless said", list(every_rule(bench, shapes))

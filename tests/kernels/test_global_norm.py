@@ -15,8 +15,8 @@ SHAPES = [(), (0,), (1,), (15,), (16,), (17,), (3, 0, 2), (1023,), (1025,), (65_
 @pytest.fixture
 def norms(loaded):
     """norms(gradients, accumulators): of all, and of each."""
-    op = loaded.kernels["adam"].ops.tfopt_global_norm
-    return lambda gradients, accumulators=(): global_norm.norms(op, gradients, accumulators)
+    ops = loaded.kernels["adam"].ops
+    return lambda gradients, accumulators=(): global_norm.norms(ops, gradients, accumulators)
 
 
 def draw(dtype, shapes=SHAPES, seed=0):

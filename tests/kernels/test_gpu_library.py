@@ -3,13 +3,12 @@
 import dataclasses
 import json
 import logging
-import pathlib
-import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfopt
 from tfopt.kernels import _gradients, library
 from tfopt.kernels.registry import Status
 
@@ -23,69 +22,71 @@ class OnGpu:
 
 
 @pytest.fixture
-def folder(tmp_path, loaded):
-    """A folder with the library for CPUs alone."""
-    for suffix in (".so", ".json"):
-        shutil.copy(library.PATH.with_suffix(suffix), tmp_path)
-    return tmp_path
+def visible(request, monkeypatch):
+    """What GPUs TensorFlow sees."""
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: request.param)
+    return request.param
 
 
-@pytest.fixture
-def visible(monkeypatch):
-    """TensorFlow sees a GPU."""
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
-
-
-def load(folder):
-    return library.load.__wrapped__(pathlib.Path(folder) / library.PATH.name)
+one_gpu = pytest.mark.parametrize("visible", [["GPU:0"]], indirect=True)
 
 
 def put_library(folder, version=tf.__version__):
     path = folder / library.GPU
     path.write_bytes(b"not a library")
     path.with_suffix(".json").write_text(json.dumps({"tensorflow": version}))
+    return path
 
 
 def warnings_of(caplog):
-    return [r.message for r in caplog.records if r.levelno == logging.WARNING and "GPU" in r.message]
+    return [record.message for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_without_a_gpu_nothing_is_loaded_or_warned_of(folder, caplog, monkeypatch):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    put_library(folder)
-    assert load(folder).gpu_reason == "TensorFlow sees no GPU."
+@pytest.mark.parametrize("visible", [[]], indirect=True)
+def test_without_a_gpu_nothing_is_loaded_or_warned_of(visible, tmp_path, caplog):
+    assert library._load_gpu(put_library(tmp_path)) == "TensorFlow sees no GPU."
     assert warnings_of(caplog) == []
 
 
-@pytest.mark.usefixtures("visible")
-def test_a_library_that_was_not_asked_for_is_no_reason_to_warn(folder, caplog):
-    assert "TFOPT_CUDA=1" in load(folder).gpu_reason
+@one_gpu
+def test_a_library_that_was_not_asked_for_is_no_reason_to_warn(visible, tmp_path, caplog):
+    assert "TFOPT_CUDA=1" in library._load_gpu(tmp_path / library.GPU)
     assert warnings_of(caplog) == []
 
 
-@pytest.mark.usefixtures("visible")
+@one_gpu
 @pytest.mark.parametrize("version", [tf.__version__, "2.20.0"])
-def test_a_library_that_fails_leaves_the_others_and_says_so(folder, caplog, version):
-    put_library(folder, version)
-    found = load(folder)
-    assert found.kernels
-    assert not any(kernel.gpu for kernel in found.kernels.values())
+def test_a_library_that_fails_says_so(visible, tmp_path, caplog, version):
+    reason = library._load_gpu(put_library(tmp_path, version))
     (said,) = warnings_of(caplog)
-    assert found.gpu_reason in said
-    assert ("built for TensorFlow 2.20.0" in said) == (version == "2.20.0")
+    assert reason in said
+    assert ("built for TensorFlow 2.20.0" in reason) == (version == "2.20.0")
 
 
-@pytest.mark.usefixtures("visible")
-def test_where_it_loads_kernels_take_weights_on_a_gpu(folder, monkeypatch):
+@one_gpu
+def test_it_is_loaded_where_there_is_a_gpu(visible, tmp_path, monkeypatch):
     taken = []
-    put_library(folder)
-    monkeypatch.setattr(tf, "load_library", lambda path: taken.append(pathlib.Path(path).name))
-    found = load(folder)
-    assert found.gpu_reason == ""
-    assert library.GPU in taken
-    assert found.kernels["adam"].supports([OnGpu, OnGpu])
-    assert not found.kernels["adam"].supports([OnGpu, tf.Variable([0.0])])
-    assert not dataclasses.replace(found.kernels["adam"], gpu=False).supports([OnGpu])
+    monkeypatch.setattr(tf, "load_library", taken.append)
+    path = put_library(tmp_path)
+    assert library._load_gpu(path) == ""
+    assert taken == [str(path)]
+
+
+def test_without_it_the_other_kernels_run(loaded):
+    """No GPU, or no library for one, on the machine that tests."""
+    if not loaded.gpu_reason:
+        pytest.skip("there are kernels on a GPU")
+    assert loaded.kernels
+    assert not any(kernel.gpu for kernel in loaded.kernels.values())
+    assert loaded.gpu_reason in str(tfopt.kernels.status())
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_with_it_kernels_take_weights_on_a_gpu(loaded, gpu):
+    kernel = dataclasses.replace(loaded.kernels["adam"], gpu=gpu)
+    assert kernel.supports([OnGpu, OnGpu]) == gpu
+    assert not kernel.supports([OnGpu, tf.Variable([0.0])])
+    assert kernel.supports([tf.Variable([0.0])])
 
 
 def test_rows_of_a_gradient_are_made_dense_on_a_gpu():
