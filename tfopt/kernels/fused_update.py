@@ -49,7 +49,7 @@ class FusedUpdate:
         return cls(rule, _names(slots), _names(scalars), looks_ahead == "1", ops, *how)
 
     def supports(self, weights):
-        """Whether the variables have types it knows and share a device that it runs on or XLA compiles for."""
+        """Whether the variables have types it knows and share a device it runs on or XLA compiles for."""
         places = {w.device for w in weights}
         if len(places) != 1 or any(w.dtype not in DTYPES for w in weights):
             return False
