@@ -16,7 +16,7 @@ COMPILE = pathlib.Path(__file__).with_name("compile_for_tpu.py")
 SHAPE, LARGE = (48, 64), (8192, 8192)
 SIZE = LARGE[0] * LARGE[1]
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
-# Of a rule's own count. Computed in a loop of its own for each result, Adam's update would access 1.4 times it.
+# Of a rule's own count. In a loop of its own for each result, Adam's update would access 1.4 times it.
 SLACK = 1.01
 # AdaDelta's step goes into two results and is none itself: the compiler makes two loops and a copy of a slot.
 SLACKS = {"adadelta": 1.85}

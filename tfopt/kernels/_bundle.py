@@ -18,8 +18,9 @@ _lock = threading.Lock()
 def bundle_of(make, variables):
     """A handle to the bundle of `variables`, or None where only a list of their handles serves.
 
-    Under XLA, which cannot look into a bundle, for variables that live in a graph, and off the CPU, lists serve. A bundle
-    is made once, outside of every graph, and kept by the last of its variables: it goes when that one goes.
+    Under XLA, which cannot look into a bundle, for variables that live in a graph, and off the CPU, lists
+    serve. A bundle is made once, outside of every graph, and kept by the last of its variables: it goes when
+    that one goes.
     An optimizer lists its own variables last, so that no weight keeps the state of one that is gone.
 
     Args:
