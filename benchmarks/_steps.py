@@ -12,14 +12,19 @@ class Step:
     """An update and what it acts on; all gradients are handed over as one argument."""
 
     def __init__(self, optimizer, gradients, jit_compile=False):
-        self.optimizer, self.gradients, self.jit_compile = optimizer, gradients, jit_compile
-        self.argument, self.unpack = packed(gradients, jit_compile)
+        self.optimizer, self.jit_compile = optimizer, jit_compile
+        self.feed(gradients)
         self.variables = [keras.Variable(tf.zeros(g.shape)) for g in gradients]
         self.build_seconds = time_once(lambda: optimizer.build(self.variables))
         self.function = self._new_function()
 
     def __call__(self):
         self.function(self.argument)
+
+    def feed(self, gradients):
+        """Take other gradients of the same shapes."""
+        self.gradients = gradients
+        self.argument, self.unpack = packed(gradients, self.jit_compile)
 
     def trace(self):
         """A newly traced graph."""

@@ -1,26 +1,25 @@
 """Contenders on TensorFlow: optimizers with `build` and `apply`, in a graph."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import tfopt
 from benchmarks._contenders import ADAM
-from benchmarks._steps import MANY, Step
+from benchmarks._steps import Step
 
 
 class InGraph:
     """A Keras optimizer's update."""
 
     def __init__(self, gradients, optimizer, jit_compile=False):
-        self.step = Step(optimizer, _handed_over(gradients), jit_compile)
+        self.step = Step(optimizer, _tensors(gradients), jit_compile)
 
     def __call__(self):
         self.step()
 
     def feed(self, gradients):
         """Replace the gradients."""
-        self.step.gradients = _handed_over(gradients)
+        self.step.feed(_tensors(gradients))
 
     def weights(self):
         """The weights."""
@@ -79,8 +78,5 @@ def raw_op(gradients):
     return InGraph(gradients, RawAdam())
 
 
-def _handed_over(gradients):
-    """As `Step` takes them: many of one shape are stacked."""
-    if len(gradients) > MANY:
-        return tf.constant(np.stack(gradients))
+def _tensors(gradients):
     return [tf.constant(g) for g in gradients]

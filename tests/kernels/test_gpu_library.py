@@ -1,6 +1,7 @@
 """The library for GPUs: when it is loaded, what is said where it is not, what the kernels then take."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 
@@ -34,7 +35,8 @@ one_gpu = pytest.mark.parametrize("visible", [["GPU:0"]], indirect=True)
 def put_library(folder, version=tf.__version__):
     path = folder / library.GPU
     path.write_bytes(b"not a library")
-    path.with_suffix(".json").write_text(json.dumps({"tensorflow": version}))
+    facts = {"tensorflow": version, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(facts))
     return path
 
 
