@@ -79,9 +79,11 @@ def cpu_units(host):
         yield HERE / source, pathlib.Path(source).stem, shlex.split(GLUE)
     for source in (
         "ops/bundle.cc",
+        "ops/exposure.cc",
         "ops/fused_update.cc",
         "ops/global_norm.cc",
         "kernels/bundle.cc",
+        "kernels/exposure.cc",
         "kernels/fused_update.cc",
         "kernels/global_norm.cc",
         *SHARED_SOURCES,

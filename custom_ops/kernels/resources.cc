@@ -16,11 +16,6 @@ constexpr size_t kAhead = 8;
 
 constexpr uintptr_t kHugePage = 1 << 21;
 
-template <class... Parts>
-absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts...));
-}
-
 // Of memory that nothing was written to yet. An update that waits for memory alone runs a tenth faster there.
 void ask_for_huge_pages(void* buffer, size_t bytes) {
 #if defined(MADV_HUGEPAGE)

@@ -19,6 +19,12 @@ absl::Status refusal(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat("TfoptFusedUpdate", parts...));
 }
 
+// The same for whichever op runs.
+template <class... Parts>
+absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts...));
+}
+
 // A list of variables, no two of them the same: a resource, so that a graph can hand over many as one.
 class Bundle : public tensorflow::ResourceBase {
  public:

@@ -21,7 +21,7 @@ def announce_bundle(bundle, handles):
 
 @auto_control_deps.register_acd_resource_resolver
 def _tfopt_bundle_resolver(op, reads, writes):
-    """Whoever writes to a bundle writes to all its variables that the graph captures.
+    """Whoever writes to a bundle writes to all its variables that the graph captures, alone or in bundles.
 
     TensorFlow runs operations of a function in the order in which they were written where they touch the same
     resource. It asks here which resources an operation touches beside its inputs.
@@ -41,7 +41,7 @@ class _Captures(NamedTuple):
     Attributes:
         tuples: The graph's own list, which it makes anew when it captures more.
         origins: By identity of a captured tensor in the graph: the tensor outside of all graphs.
-        bundles: By identity of a captured bundle in the graph: its variables, those that the graph captures.
+        bundles: By identity of a captured bundle in the graph: what else there stands for its variables.
     """
 
     tuples: Any
@@ -60,14 +60,21 @@ def _captures(graph):
 
 def _examined(tuples):
     origins = {id(inside): _origin(external) for external, inside in tuples}
-    announced = [
-        (name, origin._tfopt_handles) for name, origin in origins.items() if hasattr(origin, "_tfopt_handles")
-    ]
-    places = {id(origins[id(inside)]): inside for _, inside in tuples} if announced else {}
-    return origins, {
-        name: [places[id(handle)] for handle in handles if id(handle) in places]
-        for name, handles in announced
+    handles = {
+        id(inside): {id(handle) for handle in origins[id(inside)]._tfopt_handles}
+        for _, inside in tuples
+        if hasattr(origins[id(inside)], "_tfopt_handles")
     }
+    return origins, {name: _touched(name, handles, origins, tuples) for name in handles}
+
+
+def _touched(name, handles, origins, tuples):
+    """What the graph captures of a bundle's variables, and the other bundles that share one with it."""
+    return [
+        inside
+        for _, inside in tuples
+        if id(origins[id(inside)]) in handles[name] or handles[name] & handles.get(id(inside), set())
+    ]
 
 
 def _origin(tensor):

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt.kernels import global_norm
+from tfopt.kernels import _exposure, global_norm
 from tfopt.kernels._bundle import bundle_of
 from tfopt.kernels._glue import compiled_by_xla
 from tfopt.kernels._gradients import as_inputs, cast, dtype_of, is_rows, kind_of, prepared
@@ -39,7 +39,7 @@ class FusedUpdate:
     lowers: bool = False
     gpu: bool = False
 
-    fuses = frozenset({"gradients", "average"})
+    fuses = frozenset({"gradients", "average", "exposure"})
 
     @classmethod
     def parse(cls, line, ops, instructions, lowers, gpu):
@@ -84,6 +84,19 @@ class FusedUpdate:
             kept = [None] * len(dense)
             gradients, weights = zip(*dense, strict=True)
             descent.run(gradients, weights, slots=[], scalars=up, following=up, keep=kept)
+
+    def swap(self, weights, averages):
+        """Exchange the values of `weights` and `averages`; False, and nothing is done, where it cannot."""
+        return _exposure.swap(self.ops, weights, averages)
+
+    def displace(self, weights, slots, scalars):
+        """Move `weights` from the iterate to the point ahead; False, and nothing is done, where it cannot."""
+
+        def scalars_of(rows):
+            chosen, groups = _grouped([(scalars[i],) for i in rows])
+            return self._matrix([s for (s,) in chosen]), groups
+
+        return _exposure.displace(self.ops, self.rule, weights, slots, scalars_of)
 
     def run(
         self,

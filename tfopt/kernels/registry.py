@@ -11,8 +11,9 @@ _KERNELS: dict[str, "Kernel"] = {}
 class Kernel(Protocol):
     """Computes one rule for all variables of a step, in place.
 
-    A kernel may have an attribute `fuses`, a set of what it takes over beside the rule: "gradients" and
-    "average". Only then it is called with the arguments named under that word.
+    A kernel may have an attribute `fuses`, a set of what it takes over beside the rule: "gradients",
+    "average" and "exposure". Only then it is called with the arguments, and has the methods, named under
+    that word.
     """
 
     def supports(self, weights):
@@ -46,6 +47,9 @@ class Kernel(Protocol):
         With "average" in `fuses` also:
             averages: Native variables of the exponential averages of the iterates, or an empty list.
             average_rate: How far they move towards the new iterate.
+
+        With "exposure" in `fuses` it has the methods ``swap(weights, averages)`` and
+        ``displace(weights, slots, scalars)`` of `tfopt.kernels.fused_update.FusedUpdate`.
         """
 
 

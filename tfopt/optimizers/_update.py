@@ -52,9 +52,9 @@ def compute_dtype(dtype):
 
 def run(machine, step, options):
     """The whole train step's update."""
-    if step.exposed is not None:
-        tf.cond(step.exposed, lambda: hide(machine, step, options), _nothing)
     kernel = _kernel(machine, step, options)
+    if step.exposed is not None:
+        tf.cond(step.exposed, lambda: hide(machine, step, options, kernel), _nothing)
     gradients = _gradients.of(kernel, step, options)
     if not options.accumulation:
         _checked_update(kernel, machine, step, options, gradients)
@@ -76,14 +76,28 @@ def expose(machine, step, options):
     return True
 
 
-def hide(machine, step, options):
+def hide(machine, step, options, kernel=None):
     """Undo `expose`."""
-    if step.averages:
+    if _hidden_by(kernel, machine, step, options):
+        pass
+    elif step.averages:
         _swap(step.weights, step.averages)
     else:
         _assign_all(step, *machine.resume(_point(step), _state(step), context(step, options)))
     step.exposed.assign(False)
     return True
+
+
+def _hidden_by(kernel, machine, step, options):
+    """Whether the kernel brought the training point back, at no cost to the steps that need not."""
+    if "exposure" not in getattr(kernel, "fuses", ()):
+        return False
+    if step.averages:
+        return kernel.swap(step.weights, step.averages)
+    now = context(step, options)
+    carried = {name: tf.convert_to_tensor(step.slots[name]) for name in machine.rule.carried}
+    slots = [step.slots[name] for name in machine.rule.slots]
+    return kernel.displace(step.weights, slots, machine.scalars(carried, now, _kinds(step)))
 
 
 def context(step, options):
@@ -157,7 +171,7 @@ def _update_by_kernel(kernel, machine, step, options, gradients, now):
     # the kernel to copy it.
     carried = {name: tf.convert_to_tensor(step.slots[name]) for name in machine.rule.carried}
     carried = machine.carry(carried, now)
-    kinds = [tf.TensorSpec(w.shape, compute_dtype(w.dtype)) for w in step.weights]
+    kinds = _kinds(step)
     scalars = machine.scalars(carried, now, kinds)
     given = gradients.arguments()
     averages = step.averages and "average" in getattr(kernel, "fuses", ())
@@ -184,6 +198,11 @@ def _kernel(machine, step, options):
     if not (options.fused and plain and isinstance(machine, RuleMachine)):
         return None
     return registry.find(machine.rule.name, step.weights)
+
+
+def _kinds(step):
+    """What a rule's scalars must know of the weights."""
+    return [tf.TensorSpec(w.shape, compute_dtype(w.dtype)) for w in step.weights]
 
 
 def _keep(step, options, now):
