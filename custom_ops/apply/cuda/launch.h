@@ -18,6 +18,13 @@ TFOPT_ELEMENT void add(Squares& sum, const Squares& more) {
   sum.large += more.large;
 }
 
+// Goes before a loop that is to stay one: copies of its body would take registers, hence threads.
+#if defined(__CUDACC__)
+#define TFOPT_ROLLED _Pragma("unroll 1")
+#else
+#define TFOPT_ROLLED
+#endif
+
 #if defined(__CUDACC__)
 
 static_assert(CUDART_VERSION >= 12010, "kernels take 32,764 bytes of parameters since CUDA 12.1");

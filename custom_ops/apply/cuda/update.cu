@@ -35,8 +35,10 @@ struct UpdateWork {
     const UpdateTensor& tensor = update.tensors[place];
     const Numbers numbers = numbers_of(update, tensor);
     const Range range = range_of<kWidth>(block - update.chunks.first[place], tensor.size, tensor.aligned);
+    TFOPT_ROLLED
     for (int64_t i = range.begin + thread * kWidth; i < range.wide; i += kThreads * kWidth)
       elements<kWidth>(tensor, i, update.gradient_type, numbers);
+    TFOPT_ROLLED
     for (int64_t i = range.wide + thread; i < range.end; i += kThreads)
       elements<1>(tensor, i, update.gradient_type, numbers);
   }
