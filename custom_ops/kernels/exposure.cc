@@ -90,7 +90,7 @@ class ExposureOp : public OpKernel {
       if (tensor.shape() != variables[at % count_]->tensor()->shape())
         return refused(context, "variable ", at, " has another shape than its weight.");
     }
-    for (int at = 0; at < kinds * count_; ++at) TF_RETURN_IF_ERROR(own_buffer(context, variables[at]));
+    for (int at = 0; at < kinds * count_; ++at) TF_RETURN_IF_ERROR(own_buffer(context, variables[at], copy_on_cpu));
     return absl::OkStatus();
   }
 
