@@ -9,7 +9,9 @@ import os
 import pathlib
 import sys
 
-os.environ |= {
+TOPOLOGY = "v5e:2x2"
+# What libtpu asks of a machine that has a TPU.
+SETTINGS = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -17,16 +19,13 @@ os.environ |= {
     "TPU_WORKER_ID": "0",
 }
 
-from jax.experimental import topologies
-from jax.interpreters import mlir
-from jaxlib import xla_client
-from jaxlib.mlir import ir
-
-TOPOLOGY = "v5e:2x2"
-
 
 def main(folder):
     """Print the reports."""
+    os.environ.update(SETTINGS)
+    # Tests are collected where jax is not installed, and it reads the settings when it is imported.
+    from jax.experimental import topologies
+
     device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices[0]
     found = {
         path.stem: compiled(path.read_text(), device) for path in sorted(pathlib.Path(folder).glob("*.mlir"))
@@ -36,6 +35,10 @@ def main(folder):
 
 def compiled(text, device):
     """What the compiler says of one module."""
+    from jax.interpreters import mlir
+    from jaxlib import xla_client
+    from jaxlib.mlir import ir
+
     with mlir.make_ir_context():
         module = ir.Module.parse(text)
         program = device.client.compile(
