@@ -50,7 +50,7 @@ def exported(kernel, dtype):
     one = tf.constant(1.0, tf.float64)
 
     def step(gradient, scalars, following):
-        kernel.op(
+        kernel.ops.tfopt_fused_update(
             weights=[weight.handle],
             slots=[slot.handle for slot in slots],
             averages=[],
@@ -117,7 +117,7 @@ def test_every_rule_compiles_and_moves_what_it_must(compiled, portably, loaded, 
 
 
 def test_the_norm_compiles(compiled, portably, loaded):
-    op = loaded.kernels["adam"].norm_op
+    op = loaded.kernels["adam"].ops.tfopt_global_norm
 
     def norms(gradient):
         return op(accumulators=[], gradients=[gradient], rows=[], sparse=[])
