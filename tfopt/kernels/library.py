@@ -63,13 +63,7 @@ def _load(path):
 
 def _load_lowering(path):
     """Why XLA cannot compile the op; empty where it can."""
-    try:
-        _check(path)
-        tf.load_library(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        log.warning("tfopt runs its Python rules under jit_compile=True: %s", error)
-        return str(error)
-    return ""
+    return _load_beside(path, "under jit_compile=True")
 
 
 def _load_gpu(path):
@@ -79,11 +73,16 @@ def _load_gpu(path):
     if not path.is_file():
         # No warning: it is built where asked for, and XLA, Keras' choice on a GPU, compiles the op as well.
         return f"{path.name} was not built when tfopt was installed; TFOPT_CUDA=1 asks for it."
+    return _load_beside(path, "on GPUs")
+
+
+def _load_beside(path, where):
+    """Load a further library; where that fails, say so once, and why."""
     try:
         _check(path)
         tf.load_library(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        log.warning("tfopt runs its Python rules on GPUs: %s", error)
+        log.warning("tfopt runs its Python rules %s: %s", where, error)
         return str(error)
     return ""
 
