@@ -6,7 +6,7 @@ import logging
 
 @contextlib.contextmanager
 def listening(name):
-    """Collect what a logger says, from INFO on, without changing where it goes.
+    """Collect what a logger says, from INFO on, without changing where its messages go or which are shown.
 
     Args:
         name: Name of the logger.
@@ -14,21 +14,27 @@ def listening(name):
     Yields:
         List that receives the messages.
     """
-    logger, handler = logging.getLogger(name), _Collector(logging.INFO)
-    level = logger.level
+    logger = logging.getLogger(name)
+    level, propagates, shown = logger.level, logger.propagate, logger.getEffectiveLevel()
+    handler = _Collector(logger.parent if propagates else None, shown)
     logger.addHandler(handler)
-    logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+    logger.setLevel(min(shown, logging.INFO))
+    # A handler further up would print whatever reaches it: levels are those of the logger that speaks.
+    logger.propagate = False
     try:
         yield handler.said
     finally:
         logger.setLevel(level)
+        logger.propagate = propagates
         logger.removeHandler(handler)
 
 
 class _Collector(logging.Handler):
-    def __init__(self, level):
-        super().__init__(level)
-        self.said = []
+    def __init__(self, above, shown):
+        super().__init__(logging.INFO)
+        self.above, self.shown, self.said = above, shown, []
 
     def emit(self, record):
         self.said.append(record.getMessage())
+        if self.above is not None and record.levelno >= self.shown:
+            self.above.handle(record)
