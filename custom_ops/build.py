@@ -34,14 +34,25 @@ if platform.machine() == "x86_64":
         f"{INSTRUCTIONS['avx2']} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512"
     )
 # Loops, compiled for every instruction set, and what runs them; none of it includes TensorFlow.
-LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc")
-PLAIN_SOURCES = ("apply/table.cc", "apply/gradient.cc", "apply/apply.cc", "apply/norm.cc")
+LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc", "apply/stretches.cc")
+PLAIN_SOURCES = ("apply/table.cc", "apply/gradient.cc", "apply/apply.cc", "apply/norm.cc", "apply/rows.cc")
 # What kernels on all devices share.
 SHARED_SOURCES = (
     "kernels/fused_update_op.cc",
     "kernels/global_norm_op.cc",
     "kernels/gradients.cc",
     "kernels/resources.cc",
+)
+XLA_SOURCES = (
+    "fused_update",
+    "global_norm",
+    "rows",
+    "operations",
+    "call",
+    "buffers",
+    "row_buffers",
+    "handlers",
+    "platform",
 )
 # TensorFlow's own variables hand out a mutex it calls deprecated.
 GLUE = f"{COMMON} -O2 -DNDEBUG -Wno-deprecated-declarations"
@@ -82,10 +93,13 @@ def cpu_units(host):
         "ops/exposure.cc",
         "ops/fused_update.cc",
         "ops/global_norm.cc",
+        "ops/rows.cc",
         "kernels/bundle.cc",
         "kernels/exposure.cc",
         "kernels/fused_update.cc",
         "kernels/global_norm.cc",
+        "kernels/row_inputs.cc",
+        "kernels/rows.cc",
         *SHARED_SOURCES,
     ):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
@@ -93,7 +107,7 @@ def cpu_units(host):
 
 def xla_units(host):
     """The same for the library with the lowering to XLA."""
-    for name in ("fused_update", "global_norm", "operations", "call", "buffers", "handlers", "platform"):
+    for name in XLA_SOURCES:
         yield HERE / "xla" / f"{name}.cc", f"xla_{name}", [*shlex.split(GLUE), *host.flags]
 
 

@@ -1,6 +1,7 @@
 // The loops. Compiled once per instruction set, with TFOPT_ISA its name; see table.h for what must stay out.
 #include "custom_ops/apply/half.h"
 #include "custom_ops/apply/squares.h"
+#include "custom_ops/apply/stretches.h"
 #include "custom_ops/apply/table.h"
 #include "custom_ops/rules/rules.h"
 
@@ -171,6 +172,7 @@ const Table kTable = {
     {nullptr, nullptr, narrow_half, narrow_bfloat16},
     {add<float>, add<double>},
     {squares_float, squares_double},
+    {&kStretchFloat, &kStretchDouble},
 };
 
 }  // namespace TFOPT_ISA

@@ -57,6 +57,23 @@ enum Type { kFloat, kDouble, kHalf, kBfloat16, kTypes };
 constexpr int64_t size_of(Type type) { return type == kDouble ? 8 : type == kFloat ? 4 : 2; }
 constexpr Type compute_type(Type type) { return type == kDouble ? kDouble : kFloat; }
 
+// Rows that are worked on side by side: memory gives several streams at once faster than one after the other.
+constexpr int kRowsAtOnce = 4;
+
+// Loops over a stretch of n floats or doubles of several vectors; all sums are double.
+struct StretchKernel {
+  void (*widen)(const void* from, double* to, int64_t n);
+  void (*narrow)(const double* from, void* to, int64_t n);
+  // to[i * count + k] += the product of row i of kRowsAtOnce with vector k of `count`, which lie `stride` apart.
+  void (*add_products)(const void* const* rows, const double* vectors, int64_t stride, int count, int64_t n,
+                       double* to);
+  void (*add_products_of_one)(const void* const* row, const double* vectors, int64_t stride, int count, int64_t n,
+                              double* to);
+  // sums += factors[0] rows[0] + …, kRowsAtOnce of them.
+  void (*add_multiples)(const void* const* rows, const double* factors, double* sums, int64_t n);
+  void (*add_multiple)(const void* row, double factor, double* sums, int64_t n);
+};
+
 struct Table {
   const char* instructions;
   const RuleKernel* rules;
@@ -68,6 +85,7 @@ struct Table {
   void (*add[2])(const void* left, const void* right, void* sum, int64_t n);
   // The sum of squares of n floats or doubles.
   Squares (*squares[2])(const void* values, int64_t n);
+  const StretchKernel* stretch[2];
 };
 
 // The tables this library holds, widest instructions first.

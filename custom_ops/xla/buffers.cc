@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
 #include "custom_ops/xla/target.h"
 
 namespace tfopt {
@@ -12,12 +11,6 @@ using xla::ffi::AnyBuffer;
 using xla::ffi::DataType;
 using xla::ffi::Error;
 
-template <class... Parts>
-Error refusal(const char* target, const Parts&... parts) {
-  return Error::InvalidArgument(absl::StrCat(target, ": ", parts..., "."));
-}
-
-// kTypes if the kernels do not know it.
 Type type_of(DataType type) {
   switch (type) {
     case DataType::F32: return kFloat;
@@ -28,8 +21,6 @@ Type type_of(DataType type) {
   }
 }
 
-Type type_of(const AnyBuffer& buffer) { return type_of(buffer.element_type()); }
-
 // XLA was asked to let them share a buffer.
 void settle(const AnyBuffer& operand, const AnyBuffer& result) {
   if (operand.untyped_data() != result.untyped_data() && operand.size_bytes() > 0)
@@ -37,6 +28,8 @@ void settle(const AnyBuffer& operand, const AnyBuffer& result) {
 }
 
 }  // namespace
+
+Type type_of(const AnyBuffer& buffer) { return type_of(buffer.element_type()); }
 
 Buffers::Buffers(xla::ffi::RemainingArgs from, xla::ffi::RemainingRets to) {
   // What is no array is left out, and then missed.
@@ -53,16 +46,16 @@ Error UpdateCall::check() {
 }
 
 Error UpdateCall::check_lists() {
-  if (place_ < 0) return refusal(kUpdateTarget, "there is no rule ", name_);
+  if (place_ < 0) return refused_call(kUpdateTarget, "there is no rule ", name_);
   rule_ = &table().rules[place_];
   variables_ = buffers_.results.size();
   const size_t count = groups_.size(), without = count * (1 + rule_->slots + averaged_);
   if (count == 0 || (variables_ != without && variables_ != without + count))
-    return refusal(kUpdateTarget, name_, " of ", count, " weights has ", without, " results or ", count,
+    return refused_call(kUpdateTarget, name_, " of ", count, " weights has ", without, " results or ", count,
                    " more, not ", variables_);
   const size_t operands = variables_ + count + kNumbers;
   if (buffers_.operands.size() != operands)
-    return refusal(kUpdateTarget, "expected ", operands, " operands, got ", buffers_.operands.size());
+    return refused_call(kUpdateTarget, "expected ", operands, " operands, got ", buffers_.operands.size());
   return Error::Success();
 }
 
@@ -70,13 +63,13 @@ Error UpdateCall::check_numbers() const {
   const int64_t rows = number(kKeep).element_count(), matrix = rows * rule_->scalars;
   for (const int32_t group : groups_)
     if (group < 0 || group >= rows)
-      return refusal(kUpdateTarget, "expected groups of ", rows, ", got ", group);
+      return refused_call(kUpdateTarget, "expected groups of ", rows, ", got ", group);
   const int64_t factors = number(kFactors).dimensions().size() == 0 ? 1 : count();
   const int64_t expected[kNumbers] = {matrix, rule_->looks_ahead ? matrix : 0, rows, factors, 1, 1};
   for (int which = 0; which < kNumbers; ++which) {
     const int64_t size = number(which).element_count();
     if (size != expected[which] || type_of(number(which)) != kDouble)
-      return refusal(kUpdateTarget, "expected ", expected[which], " float64 in list ", which, ", got ", size);
+      return refused_call(kUpdateTarget, "expected ", expected[which], " float64 in list ", which, ", got ", size);
   }
   return Error::Success();
 }
@@ -84,7 +77,7 @@ Error UpdateCall::check_numbers() const {
 Error UpdateCall::check_variables() const {
   const Type narrow = type_of(buffers_.results[0]), given = type_of(gradient(0));
   if (narrow == kTypes || given == kTypes || compute_type(narrow) != compute_type(given))
-    return refusal(kUpdateTarget, "weights and gradients are of types that do not go together");
+    return refused_call(kUpdateTarget, "weights and gradients are of types that do not go together");
   for (size_t i = 0; i < variables_; ++i) {
     const AnyBuffer& from = buffers_.operands[i];
     const AnyBuffer& to = buffers_.results[i];
@@ -93,7 +86,7 @@ Error UpdateCall::check_variables() const {
     const bool typed = type_of(from) == expected && type_of(to) == expected && type_of(like) == given;
     const size_t size = like.element_count();
     if (!typed || from.element_count() != size || to.element_count() != size)
-      return refusal(kUpdateTarget, "variable ", i, ", its result and its gradient differ");
+      return refused_call(kUpdateTarget, "variable ", i, ", its result and its gradient differ");
   }
   return Error::Success();
 }
@@ -125,18 +118,18 @@ Error NormCall::check() {
   const std::vector<AnyBuffer>& all = buffers_.operands;
   const auto& to = buffers_.results;
   if (to.size() != 2 || to[0].element_count() != 1 || type_of(to[0]) != kDouble || type_of(to[1]) != kDouble)
-    return refusal(kNormTarget, "expected a float64 and a list of float64 as results");
+    return refused_call(kNormTarget, "expected a float64 and a list of float64 as results");
   const size_t gradients = count();
   if (gradients == 0 || (all.size() != gradients && all.size() != 2 * gradients))
-    return refusal(kNormTarget, "expected ", gradients, " gradients and as many accumulators or none, got ",
+    return refused_call(kNormTarget, "expected ", gradients, " gradients and as many accumulators or none, got ",
                    all.size(), " operands");
   const Type given = type_of(all[accumulators()]);
-  if (given == kTypes) return refusal(kNormTarget, "gradients are of a type that it does not know");
+  if (given == kTypes) return refused_call(kNormTarget, "gradients are of a type that it does not know");
   for (size_t i = 0; i < all.size(); ++i) {
     const Type expected = i < accumulators() ? compute_type(given) : given;
     const AnyBuffer& like = all[accumulators() + i % gradients];
     if (type_of(all[i]) != expected || all[i].element_count() != like.element_count())
-      return refusal(kNormTarget, "operand ", i, " does not fit the others");
+      return refused_call(kNormTarget, "operand ", i, " does not fit the others");
   }
   return Error::Success();
 }

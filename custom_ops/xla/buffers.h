@@ -5,11 +5,21 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "custom_ops/apply/apply.h"
 #include "custom_ops/apply/norm.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace tfopt {
+
+// The error that refuses a call of a target.
+template <class... Parts>
+xla::ffi::Error refused_call(const char* target, const Parts&... parts) {
+  return xla::ffi::Error::InvalidArgument(absl::StrCat(target, ": ", parts..., "."));
+}
+
+// kTypes if the kernels do not know it.
+Type type_of(const xla::ffi::AnyBuffer& buffer);
 
 // The arrays of one call.
 struct Buffers {

@@ -1,4 +1,4 @@
-// Updates and norms as one custom call for all variables. XLA for CPU makes a loop of each result, so that
+// Updates, norms and products as one custom call for all arrays. XLA for CPU makes a loop of each result, so that
 // what several results need is read again for each; the kernels read and write everything once.
 #include <utility>
 
@@ -54,6 +54,17 @@ std::vector<XlaOp> elements(XlaOp tuple, size_t count) {
   return made;
 }
 
+// A call with one result, nothing of which lies where an operand does.
+XlaOp call_for_one(const char* target, const std::vector<XlaOp>& operands, const Shape& result) {
+  xla::XlaBuilder* builder = operands[0].builder();
+  const XlaOp made = builder->ReportErrorOrReturn([&]() -> absl::StatusOr<XlaOp> {
+    const absl::StatusOr<std::vector<Shape>> shapes = row_major(builder, operands);
+    if (!shapes.ok()) return shapes.status();
+    return call(builder, target, operands, *shapes, {result}, 0, "");
+  });
+  return xla::GetTupleElement(made, 0);
+}
+
 }  // namespace
 
 std::vector<XlaOp> update_by_call(const Operands& operands) {
@@ -85,6 +96,19 @@ std::vector<XlaOp> norms_by_call(const std::vector<XlaOp>& accumulators, const s
     return call(builder, kNormTarget, all, *shapes, results, 0, "");
   });
   return elements(made, 2);
+}
+
+XlaOp products_by_call(const std::vector<XlaOp>& rows, const std::vector<XlaOp>& vectors, int64_t count) {
+  std::vector<XlaOp> all = rows;
+  all.insert(all.end(), vectors.begin(), vectors.end());
+  const int64_t columns = vectors.size();
+  return call_for_one(kProductsTarget, all, xla::ShapeUtil::MakeShapeWithDescendingLayout(xla::F64, {count, columns}));
+}
+
+XlaOp combination_by_call(const std::vector<XlaOp>& rows, XlaOp factors, xla::PrimitiveType type, int64_t length) {
+  std::vector<XlaOp> all = rows;
+  all.push_back(factors);
+  return call_for_one(kCombinationTarget, all, xla::ShapeUtil::MakeShapeWithDescendingLayout(type, {length}));
 }
 
 }  // namespace tfopt

@@ -1,5 +1,6 @@
 // The targets of the custom calls: they run the kernels on XLA's threads.
 #include "custom_ops/xla/buffers.h"
+#include "custom_ops/xla/row_buffers.h"
 #include "custom_ops/xla/share.h"
 #include "custom_ops/xla/target.h"
 #include "xla/ffi/api/ffi.h"
@@ -53,11 +54,39 @@ Error global_norm(ThreadPool pool, RemainingArgs from, RemainingRets to) {
 
 XLA_FFI_DEFINE_HANDLER(kNorm, global_norm, Ffi::Bind().Ctx<ThreadPool>().RemainingArgs().RemainingRets());
 
+// Blocks of rows that a thread takes at once.
+constexpr int64_t kRowBlocks = 4;
+
+Error row_products(ThreadPool pool, RemainingArgs from, RemainingRets to) {
+  const Buffers buffers(from, to);
+  RowsCall call(kProductsTarget, buffers);
+  if (Error error = call.check_products(); error.failure()) return error;
+  ProductsPlan plan(table(), call.rows(), call.vectors());
+  run_shared(pool, plan.blocks(), kRowBlocks, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+  plan.finish(static_cast<double*>(call.result()));
+  return Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(kProducts, row_products, Ffi::Bind().Ctx<ThreadPool>().RemainingArgs().RemainingRets());
+
+Error row_combination(ThreadPool pool, RemainingArgs from, RemainingRets to) {
+  const Buffers buffers(from, to);
+  RowsCall call(kCombinationTarget, buffers);
+  if (Error error = call.check_combination(); error.failure()) return error;
+  const CombinationPlan plan(table(), call.rows(), call.factors(), call.result());
+  run_shared(pool, plan.blocks(), kRowBlocks, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+  return Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(kCombination, row_combination,
+                       Ffi::Bind().Ctx<ThreadPool>().RemainingArgs().RemainingRets());
+
 bool enter(const char* target, XLA_FFI_Handler* handler) {
   return Ffi::RegisterStaticHandler(xla::ffi::GetXlaFfiApi(), target, "Host", handler) == nullptr;
 }
 
-const bool kEntered = enter(kUpdateTarget, kUpdate) && enter(kNormTarget, kNorm);
+const bool kEntered = enter(kUpdateTarget, kUpdate) && enter(kNormTarget, kNorm) &&
+                      enter(kProductsTarget, kProducts) && enter(kCombinationTarget, kCombination);
 
 }  // namespace
 

@@ -42,4 +42,11 @@ std::vector<xla::XlaOp> update_by_call(const Operands& operands);
 std::vector<xla::XlaOp> norms_by_call(const std::vector<xla::XlaOp>& accumulators,
                                       const std::vector<xla::XlaOp>& gradients);
 
+// The products of rows, vectors or matrices, with vectors, [rows, vectors]; `count` rows in all.
+xla::XlaOp products_by_call(const std::vector<xla::XlaOp>& rows, const std::vector<xla::XlaOp>& vectors, int64_t count);
+
+// The sum of rows times factors.
+xla::XlaOp combination_by_call(const std::vector<xla::XlaOp>& rows, xla::XlaOp factors, xla::PrimitiveType type,
+                               int64_t length);
+
 }  // namespace tfopt

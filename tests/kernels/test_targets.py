@@ -151,7 +151,41 @@ BAD_NORMS = {
 }
 
 
-BAD = {f"{call.target}, {what}": call for bad in (BAD_UPDATES, BAD_NORMS) for what, call in bad.items()}
+def products(operands, shape, dtype=tf.float64):
+    return Program("tfopt_row_products", operands, [(shape, dtype)])
+
+
+def combination(operands, length=5, dtype=tf.float32):
+    return Program("tfopt_row_combination", operands, [((length,), dtype)])
+
+
+PAIR = tf.ones((2, 5))
+BAD_ROWS = {
+    "no results": Program("tfopt_row_products", [PAIR, ONES], []),
+    "no operands": products([], (2, 1)),
+    "no vector": products([PAIR], (2, 1)),
+    "no vectors": products([PAIR, ONES], (2, 0)),
+    "flat result": products([PAIR, ONES], (2,)),
+    "narrow result": products([PAIR, ONES], (2, 1), tf.float32),
+    "rows of the result": products([PAIR, ONES], (3, 1)),
+    "a matrix as vector": products([PAIR, PAIR], (2, 1)),
+    "vector's length": products([PAIR, tf.ones(4)], (2, 1)),
+    "vector's type": products([PAIR, double(np.ones(5))], (2, 1)),
+    "integers": products([tf.ones((2, 5), tf.int32), tf.ones(5, tf.int32)], (2, 1)),
+    "scalars": products([tf.ones(()), tf.ones(())], (1, 1)),
+    "no elements": products([tf.ones((2, 0)), tf.ones(0)], (2, 1)),
+    "no rows": products([tf.ones((0, 5)), ONES], (0, 1)),
+    "few factors": combination([PAIR, double([1.0])]),
+    "narrow factors": combination([PAIR, tf.ones(2)]),
+    "result's length": combination([PAIR, double([1.0, 1.0])], 4),
+    "result's type": combination([PAIR, double([1.0, 1.0])], dtype=tf.float64),
+    "factors alone": combination([double([1.0, 1.0])]),
+}
+
+
+BAD = {
+    f"{call.target}, {what}": call for bad in (BAD_UPDATES, BAD_NORMS, BAD_ROWS) for what, call in bad.items()
+}
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -179,3 +213,12 @@ def test_good_norms(dtype):
     total, each = norm([tf.fill(9, tf.cast(2.0, dtype)), tf.zeros((0, 3), dtype)], [ONE, TWO]).run()
     assert float(total) == 6.0
     np.testing.assert_array_equal(each, [6.0, 0.0])
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_good_rows(dtype):
+    pair, ones = tf.cast([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype), tf.ones(3, dtype)
+    (made,) = products([pair, ones, ones], (3, 1)).run()
+    np.testing.assert_array_equal(made, [[6.0], [15.0], [3.0]])
+    (total,) = combination([pair, ones, double([2.0, 0.5, 1.0])], 3, dtype).run()
+    np.testing.assert_array_equal(total, [5.0, 7.5, 10.0])

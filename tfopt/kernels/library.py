@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,8 +27,8 @@ log = logging.getLogger("tfopt")
 class Library:
     """What is loaded: a kernel per rule and the instruction set they run on, or why there is none.
 
-    `lowering_reason` says why XLA cannot compile the kernels, `gpu_reason` why there are none on a GPU; they
-    are empty where it can, and where there are.
+    `ops` are TensorFlow's wrappers of all its ops. `lowering_reason` says why XLA cannot compile the kernels,
+    `gpu_reason` why there are none on a GPU; they are empty where it can, and where there are.
     """
 
     kernels: Mapping[str, FusedUpdate] = dataclasses.field(default_factory=dict)
@@ -35,6 +36,7 @@ class Library:
     reason: str = ""
     lowering_reason: str = ""
     gpu_reason: str = ""
+    ops: Any = dataclasses.field(default=None, repr=False)
 
 
 @functools.cache
@@ -58,7 +60,7 @@ def _load(path):
     lines = native.tfopt_rules().decode().splitlines()
     instructions = native.tfopt_instructions().decode()
     made = [FusedUpdate.parse(line, ops, instructions, not reason, not gpu_reason) for line in lines]
-    return Library({kernel.rule: kernel for kernel in made}, instructions, "", reason, gpu_reason)
+    return Library({kernel.rule: kernel for kernel in made}, instructions, "", reason, gpu_reason, ops)
 
 
 def _load_lowering(path):

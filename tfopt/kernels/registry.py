@@ -65,7 +65,7 @@ def unregister(rule):
 
 def find(rule, weights):
     """The kernel for the rule named `rule` on these variables, or None where the Python rule must run."""
-    if _switched_off():
+    if switched_off():
         return None
     kernel = _KERNELS.get(rule) or library.load().kernels.get(rule)
     return kernel if kernel is not None and kernel.supports(weights) else None
@@ -116,14 +116,15 @@ def status():
         >>> bool(status) or bool(status.reason)  # there are kernels, or it says why not
         True
     """
-    if _switched_off():
+    if switched_off():
         return Status({}, reason="TFOPT_KERNELS=off is set.")
     loaded = library.load()
     own = {**loaded.kernels, **_KERNELS}
     return Status(own, loaded.instructions, loaded.reason, loaded.lowering_reason, loaded.gpu_reason)
 
 
-def _switched_off():
+def switched_off():
+    """Whether the environment says that no kernels are to be used."""
     return os.environ.get("TFOPT_KERNELS") == "off"
 
 

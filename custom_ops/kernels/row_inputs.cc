@@ -1,0 +1,53 @@
+#include "custom_ops/kernels/row_inputs.h"
+
+#include "custom_ops/kernels/gradients.h"
+#include "custom_ops/kernels/resources.h"
+
+namespace tfopt {
+
+using tensorflow::Tensor;
+
+absl::Status RowInputs::configure(tensorflow::OpKernelConstruction* context) {
+  TF_RETURN_IF_ERROR(context->GetAttr("V", &variables_));
+  TF_RETURN_IF_ERROR(context->GetAttr("R", &tensors_));
+  TF_RETURN_IF_ERROR(context->GetAttr("T", &dtype_));
+  type_ = type_of(dtype_);
+  return absl::OkStatus();
+}
+
+absl::Status HeldRows::read(const RowInputs& inputs, tensorflow::OpKernelContext* context) {
+  rows_.type = inputs.type_;
+  for (int i = 0; i < inputs.variables_; ++i) {
+    tensorflow::core::RefCountPtr<tensorflow::Var> variable;
+    const auto status = LookupResource(context, HandleFromInput(context, i), &variable);
+    if (!status.ok()) return refused(context, "input ", i, " is no initialised variable: ", status.message());
+    tensorflow::tf_shared_lock lock(*variable->mu());
+    if (!variable->is_initialized || !variable->tensor()->IsInitialized())
+      return refused(context, "the variable of input ", i, " is not initialised.");
+    // Who writes to it now finds its buffer shared, and takes another.
+    TF_RETURN_IF_ERROR(add(inputs, context, i, *variable->tensor()));
+  }
+  for (int i = inputs.variables_; i < inputs.end(); ++i)
+    TF_RETURN_IF_ERROR(add(inputs, context, i, context->input(i)));
+  return rows_.count() > 0 ? absl::OkStatus() : refused(context, "expected at least one row.");
+}
+
+absl::Status HeldRows::add(const RowInputs& inputs, tensorflow::OpKernelContext* context, int i,
+                           const Tensor& tensor) {
+  const auto& shape = tensor.shape();
+  if (tensor.dtype() != inputs.dtype_)
+    return refused(context, "input ", i, " holds ", tensorflow::DataTypeString(tensor.dtype()), ", expected ",
+                   tensorflow::DataTypeString(inputs.dtype_), ".");
+  if (shape.dims() < 1 || shape.dims() > 2)
+    return refused(context, "input ", i, " has shape ", shape.DebugString(), ", expected a vector or a matrix.");
+  const int64_t length = shape.dim_size(shape.dims() - 1);
+  if (held_.empty()) rows_.size = length;
+  if (length != rows_.size || length == 0)
+    return refused(context, "input ", i, " has rows of ", length, " elements, expected ",
+                   rows_.size ? absl::StrCat(rows_.size) : "at least one", ".");
+  held_.push_back(tensor);
+  rows_.add(tensor.data(), shape.dims() == 1 ? 1 : shape.dim_size(0));
+  return absl::OkStatus();
+}
+
+}  // namespace tfopt

@@ -1,0 +1,54 @@
+"""Products and sums of long vectors, each read once, in double.
+
+Rows are given as a list of vectors and matrices; a matrix may be a variable, which is then read in the moment
+it is needed, so that `write` need not copy it.
+"""
+
+import itertools
+
+import tensorflow as tf
+
+from tfopt.kernels import library, registry
+from tfopt.kernels._glue import compiled_by_xla
+from tfopt.kernels._gradients import kind_of
+
+DTYPES = (tf.float32, tf.float64)
+
+
+def ops_for(device=None):
+    """The library's ops where they serve tensors of a device, in the graph being traced; None elsewhere."""
+    if registry.switched_off():
+        return None
+    loaded = library.load()
+    if compiled_by_xla():
+        return None if loaded.lowering_reason else loaded.ops
+    return loaded.ops if _on_cpu(device) else None
+
+
+def products(ops, rows, vectors):
+    """Each row times each vector: float64, [all rows, vectors]."""
+    held, tensors = _sorted(rows)
+    return ops.tfopt_row_products(variables=held, rows=tensors, vectors=vectors)
+
+
+def combination(ops, factors, rows):
+    """Σ factorᵢ rowᵢ, `factors` a float64 vector; a row whose factor is 0 may hold anything."""
+    held, tensors = _sorted(rows)
+    return ops.tfopt_row_combination(variables=held, rows=tensors, factors=factors)
+
+
+def write(ops, variable, index, row):
+    """Replace row `index` of a native variable; nothing where `index` is negative."""
+    return ops.tfopt_write_row(variable=variable.handle, index=index, row=row)
+
+
+def _sorted(rows):
+    """Handles of the variables that come first, and the others as tensors: at least one, for its type."""
+    held = [v.handle for v in itertools.takewhile(lambda row: isinstance(row, tf.Variable), rows[:-1])]
+    return held, [tf.convert_to_tensor(row) for row in rows[len(held) :]]
+
+
+def _on_cpu(device):
+    if device is None:
+        return not tf.config.list_physical_devices("GPU")
+    return kind_of(device) in ("CPU", None)
