@@ -64,6 +64,7 @@ def test_seeds_give_independent_orders(first_order, tmp_path):
     assert 8 < chi_square(first_order, other) < 55
 
 
+@pytest.mark.slow
 def test_small_sets_reach_every_order(tmp_path):
     """30 seeds for 3! orders: each expected five times, chi-square with 5 degrees of freedom."""
     source = tf.data.Dataset.range(3)

@@ -28,9 +28,34 @@ SETTINGS = {
     "NAdam": [{"learning_rate": 0.01}, {"learning_rate": 0.01, "form": "lookahead"}],
     "AdamThenSGD": [{"learning_rate": 0.01, "switch_at": 5}],
     "PolyakAverage": [{"start_step": 3}, {"decay": 0.8}],
+    "GaussianSmoothing": [
+        {"sigma": keras.optimizers.schedules.PolynomialDecay(0.05, 20, 0.0), "antithetic": False, "seed": 1}
+    ],
+    "BlockCoordinateDescent": [
+        {"blocks": "layer", "steps_per_block": 2, "seed": 1},
+        {"blocks": ["."], "order": "greedy", "seed": 2},
+    ],
+}
+# What wrappers are around; options go there.
+INNER = {
+    "PolyakAverage": lambda **options: tfopt.Nesterov(0.05, **options),
+    "GaussianSmoothing": lambda **options: tfopt.Nesterov(0.05, **options),
+    "BlockCoordinateDescent": lambda **options: tfopt.Adam(0.02, **options),
 }
 ROWS = [(name, settings) for name, rows in SETTINGS.items() for settings in rows]
-EACH = pytest.mark.parametrize(("name", "settings"), ROWS, ids=[f"{n}-{i}" for i, (n, _) in enumerate(ROWS)])
+
+
+def row(name, *settings, **options):
+    """A set of parameters."""
+    # It evaluates several times a step; what of this it can break, its own tests look at.
+    marks = pytest.mark.slow if name == "GaussianSmoothing" else ()
+    return pytest.param(name, *settings, marks=marks, **options)
+
+
+EACH = pytest.mark.parametrize(
+    ("name", "settings"), [row(*one, id=f"{one[0]}-{i}") for i, one in enumerate(ROWS)]
+)
+WRAPPERS = [row(name) for name in INNER]
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(32, 6)).astype("float32")
@@ -39,8 +64,8 @@ Y = (X @ RNG.normal(size=(6, 3))).argmax(1)
 
 def make(name, settings, **options):
     """An optimizer; options of a wrapper go to the optimizer inside."""
-    if name == "PolyakAverage":
-        return tfopt.PolyakAverage(tfopt.Nesterov(0.05, **options), **settings)
+    if name in INNER:
+        return getattr(tfopt, name)(INNER[name](**options), **settings)
     return getattr(tfopt, name)(**settings, **options)
 
 
@@ -138,7 +163,7 @@ def moved(before, after):
 
 
 def test_every_optimizer_has_a_row():
-    assert set(SETTINGS) == set(tfopt.optimizers.__all__)
+    assert set(SETTINGS) == {*tfopt.optimizers.FIRST_ORDER, *tfopt.optimizers.COMPOSED}
 
 
 # -- configuration ------------------------------------------------------------------------------------
@@ -186,7 +211,7 @@ def test_learning_rate_set_by_hand_is_saved():
 
 @EACH
 def test_saved_and_loaded_run_goes_on_bit_for_bit(name, settings, tmp_path):
-    model = model_with(make(name, settings, use_ema=name != "PolyakAverage", gradient_accumulation_steps=3))
+    model = model_with(make(name, settings, use_ema=name not in INNER, gradient_accumulation_steps=3))
     train(model)  # 8 train steps: two updates, and two gradients waiting in the accumulator
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -241,7 +266,7 @@ def test_dtypes_train(name, settings, dtype):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
-@pytest.mark.parametrize("name", ["Adam", "Nesterov", "PolyakAverage"])
+@pytest.mark.parametrize("name", ["Adam", "Nesterov", *WRAPPERS])
 def test_precision_policies_train(name, policy):
     model = model_with(make(name, SETTINGS[name][0]), dtype=policy)
     first = model.evaluate(X, Y, verbose=0)
@@ -275,7 +300,7 @@ def test_eager_graph_and_jit_agree(name, settings):
     assert_close(graph, eager)
 
 
-@pytest.mark.parametrize("name", ["RMSProp", "AdamThenSGD", "PolyakAverage"])
+@pytest.mark.parametrize("name", ["RMSProp", "AdamThenSGD", *WRAPPERS])
 @pytest.mark.parametrize("how", [{"jit_compile": True}, {"run_eagerly": True}], ids=["jit", "eager"])
 def test_fit_agrees_with_the_loop_by_hand(name, how):
     plain, other = (
@@ -347,7 +372,7 @@ def test_an_embedding_trains(name):
 )
 @EACH
 def test_two_replicas_equal_one_device(name, settings, options, strategy):
-    if name == "PolyakAverage":
+    if name in INNER:
         options = {k: v for k, v in options.items() if "ema" not in k}
     single = train_network(make(name, settings, **options), network())
     with strategy.scope():
@@ -365,7 +390,7 @@ def test_optimizer_builds_itself_inside_strategy_run(strategy):
     assert_replicas_equal(strategy, [*weights, *optimizer.variables])
 
 
-@pytest.mark.parametrize("name", ["Nesterov", "Adam", "PolyakAverage"])
+@pytest.mark.parametrize("name", ["Nesterov", "Adam", *WRAPPERS])
 def test_fit_on_two_replicas_equals_one_device(name, strategy):
     options = {"global_clipnorm": 0.05, "gradient_accumulation_steps": 2}
     single = model_with(make(name, SETTINGS[name][0], **options))
@@ -448,7 +473,7 @@ def test_clipping_and_unscaling_act_on_the_gradient(name, settings, options, cli
     assert_close(*[[w.numpy() for w in pair] for pair in pairs], 1e-7)
 
 
-@pytest.mark.parametrize("name", [n for n in SETTINGS if n != "PolyakAverage"])
+@pytest.mark.parametrize("name", [n for n in SETTINGS if n not in INNER])
 def test_exponential_average_of_the_iterates(name):
     optimizer = make(name, SETTINGS[name][0], use_ema=True, ema_momentum=0.75)
     shadow = make(name, SETTINGS[name][0])
@@ -562,7 +587,7 @@ def test_second_set_of_variables_is_refused():
 # -- bad arguments ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in SETTINGS if n != "PolyakAverage"])
+@pytest.mark.parametrize("name", [n for n in SETTINGS if n not in INNER])
 @pytest.mark.parametrize("rate", [0, -0.1, float("nan"), float("inf"), "fast", None, True])
 def test_bad_learning_rates(name, rate):
     with pytest.raises(ValueError, match=rf"{name}\(learning_rate={rate!r}\): expected a finite number"):

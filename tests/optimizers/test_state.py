@@ -134,6 +134,42 @@ def test_a_sum_of_squares_is_not_taken_for_a_mean():
     )
 
 
+def lbfgs_of(*units, names):
+    """A model whose optimizer keeps all weights as one vector."""
+    return model_of(*units, names=names, optimizer=tfopt.LBFGS(history=2))
+
+
+@pytest.mark.parametrize(
+    ("units", "others", "words"),
+    [
+        ((1, 4), (2, 2), ["a/kernel has shape (3, 2), saved (3, 1)"]),
+        ((2, 3), (4,), ["unknown: shape of", "b/kernel"]),
+    ],
+)
+def test_a_vector_of_as_many_weights_of_other_shapes_is_refused(units, others, words):
+    source, target = (lbfgs_of(*sizes, names=["a", "b"]) for sizes in (units, others))
+    assert source.count_params() == target.count_params()
+    source.fit(X, Y, epochs=2, verbose=0, batch_size=8)
+    refused(target, saved(source), *words)
+
+
+def test_a_vector_in_another_order_is_refused():
+    source, target = (lbfgs_of(3, 3, names=names) for names in (["a", "b"], ["b", "a"]))
+    source.fit(X, Y, epochs=2, verbose=0, batch_size=8)
+    store = saved(source)
+    refused(target, Store((k.replace(source.name, target.name), v) for k, v in store.items()), "order is")
+
+
+def test_a_vector_is_found_though_layers_were_renamed():
+    source, target = lbfgs_of(4, 2, names=["a", "b"]), lbfgs_of(4, 2, names=["c", "d"])
+    source.fit(X, Y, epochs=2, verbose=0, batch_size=8)
+    target.optimizer.build(target.trainable_variables)
+    target.optimizer.load_own_variables(saved(source))
+    for left, right in zip(source.optimizer.variables, target.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())
+    assert float(source.optimizer.state_value("value")) > 0
+
+
 def test_a_schedule_in_place_of_a_rate_is_named():
     schedule = tfopt.schedules.LinearDecay(0.1, 10)
     refused(

@@ -3,6 +3,7 @@
 import keras
 
 from tfopt._check import require
+from tfopt.optimizers._direction_optimizer import DirectionOptimizer
 from tfopt.optimizers._glue import MachineOptimizer
 
 
@@ -16,6 +17,10 @@ class EvaluationWeights(keras.callbacks.Callback):
     so `val_loss`, `EarlyStopping` and `ModelCheckpoint` are about them; then it puts the training point back.
     When `fit` starts again it also moves the variables from the weights shown to the training point. With
     other optimizers of tfopt's it does nothing.
+
+    Methods with a line search (`LBFGS` and others) hold a trial point, and the `loss` that `fit` reports is
+    the mean over trial points. With this callback it is the loss of the iterate, in the progress bar, in the
+    history and for the callbacks after this one.
 
     Put it first in the list, so that callbacks after it (`ModelCheckpoint`, `BackupAndRestore`) find the
     weights in place.
@@ -46,9 +51,14 @@ class EvaluationWeights(keras.callbacks.Callback):
         """Move from the weights shown to the training point."""
         self._training()
 
+    def on_train_batch_end(self, batch, logs=None):
+        """Report the loss of the iterate."""
+        self._report(logs)
+
     def on_epoch_end(self, epoch, logs=None):
         """Show the weights meant, until the next epoch."""
         self._optimizer().to_evaluation_weights()
+        self._report(logs)
 
     def on_test_begin(self, logs=None):
         """Show the weights meant."""
@@ -57,6 +67,11 @@ class EvaluationWeights(keras.callbacks.Callback):
     def on_predict_begin(self, logs=None):
         """Show the weights meant."""
         self._optimizer().to_evaluation_weights()
+
+    def _report(self, logs):
+        optimizer = self._optimizer()
+        if logs is not None and "loss" in logs and isinstance(optimizer, DirectionOptimizer):
+            logs["loss"] = float(optimizer.state_value("value"))
 
     def _training(self):
         self._optimizer().to_training_weights()

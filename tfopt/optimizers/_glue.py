@@ -8,7 +8,9 @@ the whole rest is one function of local tensors and variables, run once per devi
 
 import functools
 import logging
+import math
 import re
+import threading
 from collections.abc import Mapping
 
 import keras
@@ -16,8 +18,9 @@ import tensorflow as tf
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 from tfopt._check import is_number, require, require_not_negative, require_positive
-from tfopt.optimizers import _state
+from tfopt.optimizers import _flat, _state
 from tfopt.optimizers import _update as update
+from tfopt.optimizers._curvature import TracedHessian
 from tfopt.optimizers._update import Options, Step, compute_dtype
 
 KERAS_OPTIONS = (
@@ -67,10 +70,13 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             (dict(learning_rate_multipliers or {}), tuple(weight_decay_exclude or ()))
         )
         self._parts = _Untracked({})
+        self._losses = _Untracked({})
         self._scaled_outside = False
         self.skip_nonfinite = bool(skip_nonfinite)
         self.fused = bool(fused)
         self.machine = self.make_machine(**hyper)
+        if self.machine.flat:
+            _check_search_options(owner, learning_rate_multipliers, keras_options)
 
     def make_machine(self, **hyper):
         """The pure machine for these hyper-parameters."""
@@ -131,11 +137,13 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         self._trainable_variables = variables
         self._trainable_variables_indices = {self._var_key(v): i for i, v in enumerate(variables)}
         parts = self._parts.value
+        if self.machine.flat:
+            _check_weights(type(self).__name__, variables)
+            self.machine.admit(_size(variables), _flat.vector_dtype([_native(v) for v in variables]))
+        self.machine.arrange([_path(v) for v in variables], [tuple(v.shape) for v in variables])
         for slot in self.machine.slots:
             parts[slot.name] = self._new_slot(slot, variables)
-        if self.gradient_accumulation_steps:
-            accumulators = self._per_weight("gradient_accumulator", 0.0, variables)
-            parts["gradient_accumulator"] = self._accumulated_gradients = accumulators
+        self._add_accumulators(parts, variables)
         if self.use_ema:
             averages = self._per_weight("average", 0.0, variables)
             parts["average"] = self._model_variables_moving_average = averages
@@ -148,11 +156,31 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if parts.get("pending"):
             _state.load(self, parts.pop("pending"))
 
+    def _add_accumulators(self, parts, variables):
+        if not self.gradient_accumulation_steps:
+            return
+        if self.machine.flat:
+            for slot in _flat.accumulators(self.machine):
+                parts[slot.name] = self._new_slot(slot, variables)
+            return
+        accumulators = self._per_weight("gradient_accumulator", 0.0, variables)
+        parts["gradient_accumulator"] = self._accumulated_gradients = accumulators
+
     def _new_slot(self, slot, variables):
         if slot.scalar:
             initializer = keras.initializers.Constant(slot.initial)
             return self.add_variable((), dtype="float64", initializer=initializer, name=slot.name)
+        if slot.shape is not None:
+            return self._new_vector(slot, variables)
         return self._per_weight(slot.name, slot.initial, variables)
+
+    def _new_vector(self, slot, variables):
+        natives = [_native(v) for v in variables]
+        dtype = tf.float64 if slot.double else _flat.vector_dtype(natives)
+        with self._distribution_strategy.extended.colocate_vars_with(natives[0]):
+            return self.add_variable(
+                slot.shape(_size(variables)), dtype=dtype.name, initializer="zeros", name=slot.name
+            )
 
     def _per_weight(self, name, initial, variables):
         initializer = keras.initializers.Constant(initial) if initial else "zeros"
@@ -201,6 +229,23 @@ class MachineOptimizer(keras.optimizers.Optimizer):
                 shared.append(((name, ""), part))
         return shared
 
+    def layout(self):
+        """Pairs (path, shape) of the variables in the order in which a vector of all weights holds them."""
+        if not self.machine.flat:
+            return []
+        paths = _unique([_path(v) for v in self._trainable_variables])
+        return [(p, tuple(v.shape)) for p, v in zip(paths, self._trainable_variables, strict=True)]
+
+    @property
+    def train_steps(self):
+        """Number of train steps so far; `iterations` counts the updates of an accumulation."""
+        return int(self._iterations.numpy())
+
+    @property
+    def trained_variables(self):
+        """The variables this optimizer was built for."""
+        return list(self._trainable_variables)
+
     @property
     def skipped_steps(self):
         """Number of updates left out because a gradient was not finite."""
@@ -223,6 +268,14 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     # -- one train step -----------------------------------------------------------------------------
 
+    def scale_loss(self, loss):
+        """Keras' trainer calls it with the loss of every train step; methods that search a line need it."""
+        if self.machine.flat:
+            # By thread: MirroredStrategy runs each replica in one of its own.
+            self._losses.value[threading.get_ident()] = loss
+        return super().scale_loss(loss)
+
+    @tf.autograph.experimental.do_not_convert
     def apply(self, grads, trainable_variables=None):
         """One update of `trainable_variables` from `grads`; the model's variables receive the next point."""
         grads = list(grads)
@@ -230,10 +283,10 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             return
         variables = self._known_variables(grads, trainable_variables)
         with tf.name_scope(self.name):
-            grads, variables = self._filter_empty_gradients(grads, variables)
+            grads, variables = self._present(grads, variables)
             grads, variables = self._overwrite_variables_directly_with_gradients(grads, variables)
             if grads:
-                self._reduce_and_update(grads, variables)
+                self._update(grads, variables)
         self._iterations.assign_add(1)
 
     def _known_variables(self, grads, variables):
@@ -247,15 +300,52 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         self._check_variables_are_known(variables)
         return variables
 
-    def _reduce_and_update(self, grads, variables):
+    def _present(self, grads, variables):
+        """Gradients and variables without those that have none; all of them for a method on one vector."""
+        if not self.machine.flat:
+            return self._filter_empty_gradients(grads, variables)
+        same = [id(v) for v in variables] == [id(v) for v in self._trainable_variables]
+        require(same, type(self).__name__, "variables", len(variables), "the variables it was built with")
+        return [_zeros(v) if g is None else g for g, v in zip(grads, variables, strict=True)], variables
+
+    def _latest_loss(self):
+        """The loss that belongs to the gradients at hand, for a method that needs it."""
+        if not self.machine.flat:
+            return None
+        loss = self._losses.value.pop(threading.get_ident(), None)
+        if loss is None:
+            raise ValueError(
+                f"{type(self).__name__}: expected the loss before its gradients, through scale_loss(loss), "
+                "as Keras' fit hands it over; got none. Keras' LossScaleOptimizer (mixed_float16) keeps it "
+                "to itself: use bfloat16 instead."
+            )
+        return loss
+
+    def _update(self, grads, variables):
+        loss = self._latest_loss()
+        step = self._collect(grads, variables)._replace(loss=loss)
+        if self.machine.flat:
+            step = _flat.unscaled(step, self.loss_scale_factor)
+        if self.machine.curvature:
+            step = self._with_curvature(step)
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
-            grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+            step = _summed(replica, step)
+        run = _flat.run if self.machine.flat else update.run
         tf.__internal__.distribute.interim.maybe_merge_call(
-            lambda strategy, step: self._each_device(strategy, update.run, step, self._options(variables)),
+            lambda strategy, step: self._each_device(strategy, run, step, self._options(variables)),
             self._distribution_strategy,
-            self._collect(grads, variables),
+            step,
         )
+
+    def _with_curvature(self, step):
+        """The step with the Hessian; spread over batches or replicas, with what is asked of it."""
+        dtype = _flat.vector_dtype(step.weights)
+        hessian = TracedHessian(type(self).__name__, step.gradients, step.weights, dtype)
+        spread = self.gradient_accumulation_steps or self._distribution_strategy.num_replicas_in_sync > 1
+        if not spread:
+            return step._replace(curvature=hessian)
+        return step._replace(answer=_flat.answer(self.machine, step, hessian))
 
     def _collect(self, grads, variables):
         """The step's tensors and native variables, in a form that `extended.update` can unwrap."""
@@ -263,23 +353,29 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         parts = self._parts.value
 
         def pick(name):
-            return [_native(parts[name][i]) for i in rows] if name in parts else []
+            part = parts.get(name, [])
+            return [_native(part[i]) for i in rows if part] if isinstance(part, list) else [_native(part)]
 
         return Step(
             gradients=list(grads),
             weights=[_native(v) for v in variables],
-            slots={s.name: _native(parts[s.name]) if s.scalar else pick(s.name) for s in self.machine.slots},
+            slots={s.name: _natives(parts[s.name], rows) for s in self.machine.slots},
             accumulators=pick("gradient_accumulator"),
             averages=pick("average"),
             skipped=_native(parts.get("skipped")),
             exposed=_native(parts.get("exposed")),
             micro_step=tf.convert_to_tensor(_native(self._iterations)),
             learning_rate=tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float64),
+            loss_accumulator=_native(parts.get("loss_accumulator")),
+            accumulated=_native(parts.get("accumulated")),
+            answer_accumulator=_native(parts.get("answer_accumulator")),
         )
 
     def _options(self, variables):
+        rows = [self._get_variable_index(v) for v in variables]
         return Options(
-            multipliers=[self._multipliers[self._get_variable_index(v)] for v in variables],
+            rows=rows,
+            multipliers=[self._multipliers[row] for row in rows],
             decays=[self._decays(v) for v in variables],
             constraints=[getattr(v, "constraint", None) for v in variables],
             weight_decay=self.weight_decay,
@@ -317,16 +413,28 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def to_evaluation_weights(self):
         """Let the model hold the weights this optimizer stands for: the iterate or the average."""
-        self._switch(update.expose, shown=False)
+        self._switch((_flat if self.machine.flat else update).expose, shown=False)
 
     def to_training_weights(self):
         """Undo `to_evaluation_weights`: the model holds the point where the next gradient is wanted."""
-        self._switch(update.hide, shown=True)
+        self._switch((_flat if self.machine.flat else update).hide, shown=True)
+
+    def restart(self):
+        """Forget the evaluations so far: the next one, at the iterate, is taken for a run's first.
+
+        For methods with a line search, where the loss has become another function; with others nothing
+        changes.
+        """
+        if self.built and self.machine.flat:
+            self.to_training_weights()
+            self._on_each_device(_flat.restart)
 
     def _switch(self, function, shown):
         exposed = self._parts.value.get("exposed")
-        if exposed is None or bool(exposed.numpy()) is not shown:
-            return
+        if exposed is not None and bool(exposed.numpy()) is shown:
+            self._on_each_device(function)
+
+    def _on_each_device(self, function):
         step = self._collect([None] * len(self._trainable_variables), self._trainable_variables)
         self._each_device(
             self._distribution_strategy, function, step, self._options(self._trainable_variables)
@@ -334,6 +442,9 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list):
         """Leave the weights a user should see in the model; Keras calls this at the end of `fit`."""
+        if self.machine.flat:
+            # Keras only warns, and calls nothing before.
+            _check_weights(type(self).__name__, var_list)
         message = self.machine.report(self.state_value)
         if message:
             log.info(message)
@@ -379,6 +490,39 @@ def _unique(paths):
     return numbered
 
 
+def _natives(part, rows):
+    """The variables of a slot for the weights in `rows`, or its only one."""
+    return [_native(part[i]) for i in rows] if isinstance(part, list) else _native(part)
+
+
+def _summed(replica, step):
+    """The step with its gradients, and with loss and answer where there are any, summed over the replicas."""
+    names = [name for name in ("loss", "answer") if getattr(step, name) is not None]
+    local = [*step.gradients, *(getattr(step, name) for name in names)]
+    total = replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
+    count = len(step.gradients)
+    return step._replace(gradients=total[:count], **dict(zip(names, total[count:], strict=True)))
+
+
+def _size(variables):
+    return sum(math.prod(v.shape) for v in variables)
+
+
+def _zeros(variable):
+    return tf.zeros(variable.shape, _native(variable).dtype)
+
+
+def _check_weights(owner, variables):
+    if not _size(variables):
+        raise ValueError(f"{owner}: expected a model with trainable weights, got none.")
+    for v in variables:
+        if getattr(v, "constraint", None) is not None:
+            raise ValueError(
+                f"{owner}: expected variables without constraints, which would move the points of a line "
+                f"search, got one on {_path(v)}."
+            )
+
+
 def _serialized(value):
     return (
         value
@@ -412,6 +556,23 @@ def _check_options(owner, learning_rate, multipliers, exclude, keras_options):
         )
     for pattern in (*(multipliers or ()), *(exclude or ())):
         _check_pattern(owner, pattern)
+
+
+def _check_search_options(owner, multipliers, keras_options):
+    """Refuse what would change the function, or the gradient alone, between the points of a line search."""
+    given = {"learning_rate_multipliers": multipliers} | keras_options
+    for option in (
+        "learning_rate_multipliers",
+        "weight_decay",
+        "clipnorm",
+        "clipvalue",
+        "global_clipnorm",
+        "use_ema",
+    ):
+        expected = (
+            "None; a line search compares values of one function, so put a penalty into the loss instead"
+        )
+        require(not given.get(option), owner, option, given.get(option), expected)
 
 
 def _check_pattern(owner, pattern):

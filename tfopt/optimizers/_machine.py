@@ -2,7 +2,7 @@
 
 import functools
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -12,14 +12,34 @@ class Evaluation(NamedTuple):
     """What one train step measured at the point that the model's variables held."""
 
     gradients: Sequence[Any]
+    loss: Any = None
 
 
 class Slot(NamedTuple):
-    """One entry of a machine's state: a tensor per weight variable, or one scalar for all of them."""
+    """One entry of a machine's state: a tensor per weight variable, or one scalar for all of them.
+
+    Machines that treat all n weights as one vector have slots with a `shape`, a function of n.
+    """
 
     name: str
     initial: Any = 0.0
     scalar: bool = False
+    shape: Callable[[int], tuple[int, ...]] | None = None
+    double: bool = False  # float64 whatever the weights are
+    by_rows: bool = False  # a matrix that changes by a `Row`, and is only read by the products of `_vectors`
+
+    def value(self, size, dtype):
+        """The initial value for one vector of that size and dtype."""
+        wide = tf.float64 if self.scalar or self.double else dtype
+        shape = self.shape(size) if self.shape is not None else ()
+        return tf.fill(shape, tf.constant(self.initial, wide))
+
+
+class Row(NamedTuple):
+    """New value of one row of a slot, in place of the whole slot; with a negative index the value is any."""
+
+    index: Any
+    value: Any
 
 
 class Context(NamedTuple):
@@ -29,11 +49,19 @@ class Context(NamedTuple):
         t: Number of this update, from 1; float64 scalar.
         learning_rate: ε of this update; float64 scalar.
         multipliers: Factor on ε, one Python number per variable.
+        rows: Place of each weight among those that the optimizer was built with.
+        keep: 1 − λε of each weight that decays, None for the others; for partial machines only.
+        constraints: Constraint of each weight, or None; for partial machines only.
+        precision: Relative precision of the loss, a Python number; for machines that compare losses.
     """
 
     t: Any
     learning_rate: Any
     multipliers: Sequence[float]
+    rows: Sequence[int] = ()
+    keep: Sequence[Any] = ()
+    constraints: Sequence[Any] = ()
+    precision: float = 0.0
 
     def following(self):
         """The context of the update after this one, at the same ε."""
@@ -51,6 +79,16 @@ class Machine:
 
     slots: Sequence[Slot] = ()
     displaced = False  # whether the weights to show differ from the point the variables hold in training
+    flat = False  # whether it takes all weights as one vector, and the loss beside the gradient
+    curvature: str | None = None  # what it asks of the Hessian: "product" with a vector, "hessian" itself
+    partial = False  # whether a step moves some weights only; it then decays and constrains those by itself
+    wanders = False  # whether the point moves between the gradients that are summed for one update
+
+    def arrange(self, paths, shapes):
+        """Learn the variables' paths and shapes, before `slots` is read; for machines that need them."""
+
+    def admit(self, size, dtype):
+        """Raise ValueError where so many weights, as one vector of this dtype, are too many."""
 
     def iterate(self, point, state, context):
         """The iterate θ, given the point the variables hold."""
@@ -68,6 +106,30 @@ class Machine:
         """Where the next gradient is wanted; `context` is the coming update's."""
         return iterate
 
+    def wander(self, point, state, context):
+        """The next point and state while the gradients of one update are being summed."""
+        return point, state
+
+    def restart(self):
+        """The slots that change where the next evaluation, of the iterate, is to be taken for the first."""
+        return {}
+
+    def revisit(self, state):
+        """The slots that change where the iterate is evaluated in place of the point that was asked for."""
+        return {}
+
+    def awaits(self, state):
+        """Whether curvature is wanted at the point held, before `step` is called again: a boolean tensor."""
+        raise NotImplementedError
+
+    def probe(self, state):
+        """The vector whose product with the Hessian is wanted."""
+        raise NotImplementedError
+
+    def absorb(self, answer, point, state, context):
+        """The next point and state after the curvature that was asked for."""
+        raise NotImplementedError
+
     def report(self, value):
         """One sentence on the run, for the log; ``value(name)`` is a scalar of the state, 0 at first."""
         return ""
@@ -79,6 +141,16 @@ class Machine:
     def resume(self, visible, state, context):
         """Undo `expose`."""
         return self.query(visible, state, context), state
+
+
+def decayed(weights, keep):
+    """Weights times 1 − λε, where they decay."""
+    return [p if k is None else p * k for p, k in zip(weights, keep, strict=True)]
+
+
+def constrained(weights, constraints):
+    """Weights as their constraints allow them."""
+    return [p if c is None else c(p) for p, c in zip(weights, constraints, strict=True)]
 
 
 def scalars_by_weight(scalars, context, weights):

@@ -3,12 +3,15 @@
 import numpy as np
 
 COUNTERS = {("skipped", "")}  # kept or not as options and replicas ask; no state of the method itself
+# Where all variables are one vector, an entry for each says where it lies: in this order, of this shape.
+PLACE = "shape"
 
 
 def save(optimizer, store):
     """Write every state variable to `store` under ``order:slot:path``."""
-    for order, ((slot, path), variable) in enumerate(optimizer.named_state()):
-        store[_key(order, slot, path)] = np.asarray(variable)
+    named = [*optimizer.named_state(), *_places(optimizer)]
+    for order, ((slot, path), value) in enumerate(named):
+        store[_key(order, slot, path)] = np.asarray(value)
 
 
 def load(optimizer, saved):
@@ -19,17 +22,22 @@ def load(optimizer, saved):
     agree one to one.
     """
     entries = _parse(optimizer, saved)
-    current = dict(optimizer.named_state())
-    entries = _renamed(entries, current)
-    problems = list(_differences(entries, current))
+    state, places = dict(optimizer.named_state()), dict(_places(optimizer))
+    entries = _renamed(entries, state | places)
+    problems = [*_differences(entries, state | places), *_moved(entries, places)]
     if problems:
         raise ValueError(
             f"{type(optimizer).__name__}: the saved state does not fit this optimizer; nothing was loaded. "
             + "; ".join(problems)
             + "."
         )
-    for key in current.keys() & entries.keys():
-        current[key].assign(entries[key])
+    for key in state.keys() & entries.keys():
+        state[key].assign(entries[key])
+
+
+def _places(optimizer):
+    """Pairs ((PLACE, path), shape) in the vector's order, where there is one."""
+    return [((PLACE, path), np.array(shape, np.int64)) for path, shape in optimizer.layout()]
 
 
 def _key(order, slot, path):
@@ -74,8 +82,21 @@ def _differences(entries, current):
         if keys:
             yield f"{name}: {', '.join(sorted(_label(key) for key in keys))}"
     for key in sorted(entries.keys() & current.keys()):
-        if tuple(entries[key].shape) != tuple(current[key].shape):
+        if key[0] != PLACE and tuple(entries[key].shape) != tuple(current[key].shape):
             yield f"{_label(key)} has shape {tuple(current[key].shape)}, saved {tuple(entries[key].shape)}"
+
+
+def _moved(entries, places):
+    """Whether variables have other places in the vector than they had."""
+    saved = [key for key in entries if key[0] == PLACE]
+    if set(saved) != places.keys():
+        return  # named already
+    for key in saved:
+        if tuple(entries[key]) != tuple(places[key]):
+            yield f"{key[1]} has shape {tuple(map(int, places[key]))}, saved {tuple(map(int, entries[key]))}"
+    if saved != list(places):
+        order = ", ".join(path for _, path in places)
+        yield f"the variables' order is {order}, saved {', '.join(path for _, path in saved)}"
 
 
 def _label(key):

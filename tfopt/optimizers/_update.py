@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfopt.kernels import registry
 from tfopt.optimizers import _gradients
-from tfopt.optimizers._machine import Context, Evaluation, RuleMachine
+from tfopt.optimizers._machine import Context, Evaluation, RuleMachine, constrained, decayed
 
 
 class Step(NamedTuple):
@@ -26,11 +26,18 @@ class Step(NamedTuple):
     exposed: Any  # flag, or None: the weights shown stand in for the training point
     micro_step: Any  # tensor: train steps so far
     learning_rate: Any  # float64 tensor
+    loss: Any = None  # tensor, for methods that look at it
+    loss_accumulator: Any = None
+    accumulated: Any = None  # number of gradients in the accumulators, for such methods
+    curvature: Any = None  # the Hessian at the weights, where it can be asked for within the step
+    answer: Any = None  # what the method had asked of it, where it cannot
+    answer_accumulator: Any = None
 
 
 class Options(NamedTuple):
     """What is fixed when a step is traced."""
 
+    rows: Sequence[int]
     multipliers: Sequence[float]
     decays: Sequence[bool]
     constraints: Sequence[Any]
@@ -62,8 +69,14 @@ def run(machine, step, options):
     tf.cond(
         tf.equal((step.micro_step + 1) % options.accumulation, 0),
         lambda: _checked_update(kernel, machine, step, options, gradients),
-        gradients.hold,
+        lambda: _hold(machine, step, options, gradients),
     )
+
+
+def _hold(machine, step, options, gradients):
+    if machine.wanders:
+        _assign_all(step, *machine.wander(_point(step), _state(step), context(step, options)))
+    return gradients.hold()
 
 
 def expose(machine, step, options):
@@ -105,7 +118,8 @@ def context(step, options):
     updates = step.micro_step // (options.accumulation or 1)
     if step.skipped is not None:
         updates -= tf.convert_to_tensor(step.skipped)
-    return Context(tf.cast(updates + 1, tf.float64), step.learning_rate, options.multipliers)
+    t = tf.cast(updates + 1, tf.float64)
+    return Context(t, step.learning_rate, options.multipliers, options.rows)
 
 
 def _nothing():
@@ -155,15 +169,22 @@ def _update_by_machine(machine, step, options, gradients, now):
     if _adds(machine, step, options):
         _add_by_machine(machine, step, gradients, now)
         return
-    state = _state(step)
-    iterate = machine.iterate(_point(step), state, now)
-    iterate = [p if k is None else p * k for p, k in zip(iterate, _keep(step, options, now), strict=True)]
-    iterate, state = machine.step(Evaluation(gradients), iterate, state, now)
-    iterate = [p if c is None else c(p) for p, c in zip(iterate, options.constraints, strict=True)]
+    iterate, state = _moved(machine, step, options, gradients, now)
     state = machine.settle(iterate, state, now)
     if step.averages:
         iterate = _average(step, options, iterate, now.t)
     _assign_all(step, machine.query(iterate, state, now.following()), state)
+
+
+def _moved(machine, step, options, gradients, now):
+    """The next iterate and state: decay before the machine's step, constraints after it."""
+    state, keep = _state(step), _keep(step, options, now)
+    iterate = machine.iterate(_point(step), state, now)
+    if machine.partial:
+        now = now._replace(keep=keep, constraints=options.constraints)
+        return machine.step(Evaluation(gradients), iterate, state, now)
+    iterate, state = machine.step(Evaluation(gradients), decayed(iterate, keep), state, now)
+    return constrained(iterate, options.constraints), state
 
 
 def _update_by_kernel(kernel, machine, step, options, gradients, now):

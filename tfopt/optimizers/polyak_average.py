@@ -3,33 +3,22 @@
 import keras
 import tensorflow as tf
 
-from tfopt._check import require, require_fraction, require_integer
-from tfopt.optimizers._glue import OPTIONS, MachineOptimizer
-from tfopt.optimizers._machine import Machine, Slot
+from tfopt._check import require_fraction, require_integer
+from tfopt.optimizers._glue import MachineOptimizer
+from tfopt.optimizers._machine import Slot
+from tfopt.optimizers._wrapper import WrapperMachine, config_of, options_of, require_inner, require_no_search
 
 
-class AveragingMachine(Machine):
+class AveragingMachine(WrapperMachine):
     """Runs another machine and keeps the average of its iterates."""
 
-    displaced = True
+    own_slots = (Slot("polyak_average"),)
 
     def __init__(self, inner, decay, start_step):
-        self.inner = inner
+        super().__init__(inner)
+        self.displaced = True
         self.decay = decay
         self.start_step = start_step
-        self.slots = (*inner.slots, Slot("polyak_average"))
-
-    def iterate(self, point, state, context):
-        """The inner machine's iterate."""
-        return self.inner.iterate(point, state, context)
-
-    def query(self, iterate, state, context):
-        """The inner machine's query point."""
-        return self.inner.query(iterate, state, context)
-
-    def step(self, evaluation, iterate, state, context):
-        """The inner machine's step."""
-        return self.inner.step(evaluation, iterate, state, context)
 
     def settle(self, iterate, state, context):
         """Take the new iterate into the average."""
@@ -37,10 +26,6 @@ class AveragingMachine(Machine):
         rows = zip(state["polyak_average"], iterate, strict=True)
         moved = [a + (p - a) * tf.cast(rate, p.dtype) for a, p in rows]
         return self.inner.settle(iterate, state, context) | {"polyak_average": moved}
-
-    def report(self, value):
-        """The inner machine's sentence."""
-        return self.inner.report(value)
 
     def newest_weight(self, t):
         """What the newest iterate counts for: 1 up to the first one averaged, then 1/n or 1 − decay."""
@@ -104,19 +89,13 @@ class PolyakAverage(MachineOptimizer):
     """
 
     def __init__(self, inner, decay=None, start_step=0, name=None, **options):
-        owner = "PolyakAverage"
-        fits = isinstance(inner, MachineOptimizer) and not inner.built
-        require(fits, owner, "inner", inner, "a tfopt optimizer that has not been built")
-        require(not inner.use_ema, owner, "inner", inner, "an inner optimizer without use_ema")
+        require_inner("PolyakAverage", inner, options)
+        require_no_search("PolyakAverage", inner)
         if decay is not None:
-            require_fraction(owner, decay=decay)
-        require_integer(owner, 0, start_step=start_step)
-        for option, value in options.items():
-            require(False, owner, option, value, "options of the update on the inner optimizer")
-        config = inner.get_config()
+            require_fraction("PolyakAverage", decay=decay)
+        require_integer("PolyakAverage", 0, start_step=start_step)
         hyper = dict(inner=inner, decay=decay, start_step=start_step)
-        options = {option: config[option] for option in OPTIONS}
-        super().__init__(inner.learning_rate_argument(), hyper, name=name, **options)
+        super().__init__(inner.learning_rate_argument(), hyper, name=name, **options_of(inner))
 
     def make_machine(self, *, inner, decay, start_step):
         """The pure machine behind this optimizer."""
@@ -124,7 +103,4 @@ class PolyakAverage(MachineOptimizer):
 
     def get_config(self):
         """Constructor arguments; the learning rate and the options are in `inner`."""
-        config = super().get_config()
-        inner = config["inner"]
-        inner["config"]["learning_rate"] = config["learning_rate"]
-        return {key: config[key] for key in ("inner", "decay", "start_step", "name")}
+        return config_of(super().get_config(), "decay", "start_step")

@@ -1,0 +1,355 @@
+"""Direction methods in `fit`: one train step is one evaluation."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfopt
+
+METHODS = {
+    "LBFGS": lambda **o: tfopt.LBFGS(history=4, **o),
+    "BFGS": lambda **o: tfopt.BFGS(**o),
+    "ConjugateGradient": lambda **o: tfopt.ConjugateGradient(restart_every=30, **o),
+    "SteepestDescent": lambda **o: tfopt.SteepestDescent(**o),
+    "Newton": lambda **o: tfopt.Newton(**o),
+    "NewtonCG": lambda **o: tfopt.NewtonCG(max_cg=6, **o),
+    "CoordinateDescent": lambda **o: tfopt.CoordinateDescent(**o),
+}
+EXACT = {"exact": lambda **o: tfopt.ConjugateGradient(beta="exact", restart_every=30, **o)}
+EACH = pytest.mark.parametrize("make", (METHODS | EXACT).values(), ids=METHODS | EXACT)
+# One without curvature, one without history, one with products; with the others it takes minutes more.
+QUICK = ("LBFGS", "ConjugateGradient", "NewtonCG")
+SOME_AND_SLOW_OTHERS = pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, make in (METHODS | EXACT).items()
+    ],
+)
+CURVED = ("Newton", "NewtonCG", "CoordinateDescent", "exact")
+
+RNG = np.random.default_rng(7)
+X = RNG.normal(size=(48, 6)).astype("float32")
+Y = (X @ RNG.normal(size=(6, 3)) + RNG.normal(size=(48, 3))).argmax(1)
+
+
+def model_with(optimizer, dtype="float32", **compile_options):
+    keras.utils.set_random_seed(3)
+    layers = [
+        keras.Input((6,)),
+        *(keras.layers.Dense(n, a, dtype=dtype) for n, a in ((5, "tanh"), (3, None))),
+    ]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+    # Keras hands the sum of losses over in this precision, whatever the model's.
+    keras.config.set_floatx("float64" if dtype == "float64" else "float32")
+    try:
+        model.compile(optimizer, loss, **{"jit_compile": False} | compile_options)
+    finally:
+        keras.config.set_floatx("float32")
+    return model
+
+
+def train(model, evaluations=40, x=X, y=Y, batches=1, **options):
+    """That many train steps, on the full batch as so many batches."""
+    parts = tf.data.Dataset.from_tensor_slices((x, y)).batch(len(x) // batches, drop_remainder=True)
+    return model.fit(parts.repeat(), steps_per_epoch=evaluations * batches, verbose=0, **options)
+
+
+def weights_of(model):
+    return np.concatenate([w.ravel() for w in model.get_weights()])
+
+
+def loss_of(model):
+    return model.evaluate(X, Y, batch_size=len(X), verbose=0)
+
+
+@EACH
+def test_the_index_has_a_row_for_each(make):
+    assert set(METHODS) == set(tfopt.optimizers.DIRECTION_METHODS)
+    made = make(name="method")
+    again = keras.optimizers.get(keras.optimizers.serialize(made))
+    assert type(again) is type(made)
+    assert again.get_config() == made.get_config()
+
+
+@SOME_AND_SLOW_OTHERS
+def test_fit_and_minimize_take_the_same_path(make):
+    """Two drivers of one machine."""
+    model = model_with(make(), dtype="float64")
+    start = [w.numpy() for w in model.trainable_weights]
+    train(model, 12, X.astype("float64"))
+
+    def loss(weights):
+        kernel, bias, top, shift = weights
+        logits = tf.tanh(X.astype("float64") @ kernel + bias) @ top + shift
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(Y, logits))
+
+    found = tfopt.minimize(loss, start, method=make(), tol=0.0, max_evaluations=12)
+    np.testing.assert_allclose(
+        weights_of(model), np.concatenate([np.ravel(w) for w in found.x]), rtol=1e-7, atol=1e-9
+    )
+
+
+@SOME_AND_SLOW_OTHERS
+def test_jit_takes_the_same_path(make):
+    plain, compiled = (model_with(make(), "float64", jit_compile=jit) for jit in (False, True))
+    for model in (plain, compiled):
+        train(model, 12, X.astype("float64"))
+    np.testing.assert_allclose(weights_of(compiled), weights_of(plain), rtol=1e-8)
+
+
+def train_until(model, iterations, **options):
+    """To that many iterates. Asked of several batches or replicas, curvature takes train steps of its own."""
+
+    def look(batch, logs):
+        if model.optimizer.state_value("iterations") >= iterations:
+            model.stop_training = True
+
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=look)
+    train(model, 600, X.astype("float64"), callbacks=[stop], **options)
+    assert model.optimizer.result.iterations == iterations
+
+
+@SOME_AND_SLOW_OTHERS
+def test_replicas_take_the_step_of_one_device(make, strategy):
+    """40 evaluations; to 1e-5, and the replicas equal each other to the bit."""
+    alone = model_with(make(), "float64")
+    train(alone, 40, X.astype("float64"))
+    with strategy.scope():
+        model = model_with(make(), "float64")
+    if model.optimizer.machine.curvature:
+        train_until(model, alone.optimizer.result.iterations)
+    else:
+        train(model, 40, X.astype("float64"))
+    np.testing.assert_allclose(weights_of(model), weights_of(alone), rtol=1e-5, atol=1e-7)
+    for weight in model.trainable_weights:
+        first, second = (np.asarray(v) for v in strategy.experimental_local_results(weight.value))
+        np.testing.assert_array_equal(first, second)
+
+
+@SOME_AND_SLOW_OTHERS
+def test_accumulated_batches_are_the_full_batch(make):
+    whole, parts = model_with(make(), "float64"), model_with(make(gradient_accumulation_steps=4), "float64")
+    train(whole, 12, X.astype("float64"))
+    train_until(parts, whole.optimizer.result.iterations, batches=4)
+    np.testing.assert_allclose(weights_of(parts), weights_of(whole), rtol=1e-6, atol=1e-8)
+
+
+def test_a_shorter_last_batch_counts_for_less():
+    whole, parts = (
+        model_with(tfopt.LBFGS(gradient_accumulation_steps=steps), "float64") for steps in (None, 3)
+    )
+    x = X.astype("float64")
+    train(whole, 12, x)
+    batches = tf.data.Dataset.from_tensor_slices((x, Y)).batch(20)  # 20, 20 and 8 samples
+    parts.fit(tfopt.data.full_batch(batches), steps_per_epoch=36, verbose=0)
+    np.testing.assert_allclose(weights_of(parts), weights_of(whole), rtol=1e-6, atol=1e-8)
+
+
+@SOME_AND_SLOW_OTHERS
+def test_saved_in_mid_search_training_goes_on_bit_equal(make, tmp_path):
+    straight, broken = model_with(make()), model_with(make())
+    train(straight, 31)
+    train(broken, 17)
+    broken.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for model in (broken, again):
+        train(model, 14)
+    np.testing.assert_array_equal(weights_of(again), weights_of(broken))
+
+
+def test_a_second_fit_with_evaluation_weights_goes_on_as_one():
+    callback = [tfopt.callbacks.EvaluationWeights()]
+    straight, twice = (model_with(tfopt.LBFGS()) for _ in range(2))
+    train(straight, 40, callbacks=callback)
+    for evaluations in (17, 23):
+        train(twice, evaluations, callbacks=callback)
+    np.testing.assert_array_equal(weights_of(twice), weights_of(straight))
+
+
+@SOME_AND_SLOW_OTHERS
+def test_a_second_fit_starts_from_what_the_first_showed(make):
+    """Without EvaluationWeights the weights hold the iterate, which is evaluated once more."""
+    model = model_with(make(), "float64")
+    for _ in range(6):
+        train(model, 5, X.astype("float64"))
+        before = model.optimizer.result
+        train(model, 1, X.astype("float64"))
+        after = model.optimizer.result
+        assert after.fun <= before.fun
+    slots = dict(model.optimizer.named_state())
+    if ("pairs", "") in slots:
+        assert slots["pairs", ""].numpy() > 1
+
+
+def test_progress_and_history_show_the_loss_of_the_iterate():
+    seen = []
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
+    model = model_with(tfopt.LBFGS())
+    history = train(model, 30, callbacks=[tfopt.callbacks.EvaluationWeights(), look])
+    assert seen == sorted(seen, reverse=True)
+    assert history.history["loss"] == [model.optimizer.result.fun]
+    assert loss_of(model) == pytest.approx(model.optimizer.result.fun, rel=1e-5)
+
+
+def test_the_result_tells_how_the_run_stands():
+    optimizer = tfopt.LBFGS(tolerance=1e-2)
+    model = model_with(optimizer)
+    assert optimizer.result is None
+    train(model, 7)
+    result = optimizer.result
+    assert (result.status, result.evaluations, result.products) == (tfopt.Status.RUNNING, 7, 0)
+    assert 0 < result.iterations < 7
+    np.testing.assert_array_equal(np.concatenate([np.ravel(part) for part in result.x]), weights_of(model))
+    train(model, 60)
+    assert optimizer.result.status is tfopt.Status.CONVERGED
+    assert optimizer.result.grad_norm <= 1e-2
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_products_are_counted_and_need_a_graph(name):
+    make = (METHODS | EXACT)[name]
+    model = model_with(make())
+    train(model, 6)
+    assert model.optimizer.result.products >= model.optimizer.result.iterations > 0
+    with pytest.raises(ValueError, match="run_eagerly"):
+        train(model_with(make(), run_eagerly=True), 1)
+
+
+def test_a_scaled_loss_makes_no_difference():
+    plain, scaled = (model_with(tfopt.NewtonCG(loss_scale_factor=f), "float64") for f in (None, 64.0))
+    for model in (plain, scaled):
+        train(model, 6, X.astype("float64"))
+    np.testing.assert_allclose(weights_of(scaled), weights_of(plain), rtol=1e-9)
+
+
+def test_the_model_holds_the_best_iterate_when_fit_ends():
+    optimizer = tfopt.LBFGS()
+    model = model_with(optimizer)
+    for evaluations in (1, 2, 3, 5):
+        train(model, evaluations)
+        assert loss_of(model) == pytest.approx(float(optimizer.state_value("value")), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "BFGS", "ConjugateGradient", "Newton", "NewtonCG"])
+def test_more_than_adam_reaches_with_five_times_the_evaluations(name):
+    """On labels that can be learnt: with noise in them, which local minimum a start leads to decides."""
+    labels = (X @ np.sin(np.arange(18.0)).reshape(6, 3)).argmax(1)
+    model, adam = model_with(METHODS[name]()), model_with(keras.optimizers.Adam(0.02))
+    train(model, 80, y=labels)
+    train(adam, 400, y=labels)
+    assert model.evaluate(X, labels, verbose=0) < adam.evaluate(X, labels, verbose=0)
+
+
+@EACH
+def test_changing_batches_train_and_do_not_diverge(make):
+    """A new batch every step: values of different functions, among which nothing can be searched."""
+    model = model_with(make())
+    before = loss_of(model)
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(48, seed=1).batch(16).repeat()
+    model.fit(batches, steps_per_epoch=200, verbose=0)
+    assert np.isfinite(weights_of(model)).all()
+    assert loss_of(model) < 0.9 * before
+
+
+def test_the_same_batch_several_times_is_searched():
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(24).repeat()
+    model = model_with(tfopt.LBFGS())
+    before = loss_of(model)
+    model.fit(tfopt.data.repeat_each(batches, 8), steps_per_epoch=160, verbose=0)
+    assert loss_of(model) < 0.7 * before
+
+
+def test_bfloat16_weights_keep_a_float32_state_and_train():
+    model = model_with(tfopt.LBFGS(), dtype="bfloat16")
+    assert {w.dtype for w in model.trainable_weights} == {"bfloat16"}
+    before = loss_of(model)
+    train(model, 60)
+    slots = dict(model.optimizer.named_state())
+    assert slots["iterate", ""].dtype == "float32"
+    assert loss_of(model) < 0.7 * before
+
+
+def test_a_tolerance_ends_the_motion():
+    optimizer = tfopt.LBFGS(tolerance=1e-2)
+    model = model_with(optimizer)
+    train(model, 60)
+    reached = weights_of(model)
+    train(model, 5)
+    np.testing.assert_array_equal(weights_of(model), reached)
+    assert optimizer.state_value("phase") == 2.0
+
+
+def test_a_loss_scaled_outside_is_refused():
+    model = model_with(keras.optimizers.LossScaleOptimizer(tfopt.LBFGS()))
+    with pytest.raises(ValueError, match="bfloat16"):
+        train(model, 1)
+
+
+def test_a_model_compiled_without_a_loss_is_refused():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+    model.compile(tfopt.LBFGS(), metrics=["mae"])
+    with pytest.raises(ValueError, match="loss"):
+        train(model, 1, y=X[:, :1])
+
+
+@EACH
+def test_a_model_without_trainable_weights_is_refused(make):
+    model = model_with(make())
+    model.trainable = False
+    with pytest.raises(ValueError, match="trainable weights, got none"):
+        train(model, 1)
+
+
+def test_a_loop_without_the_loss_is_told_how():
+    weight = keras.Variable([1.0])
+    optimizer = tfopt.LBFGS()
+    with pytest.raises(ValueError, match="scale_loss"):
+        optimizer.apply([tf.constant([1.0])], [weight])
+    optimizer.scale_loss(tf.constant(0.5))
+    optimizer.apply([tf.constant([1.0])], [weight])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"weight_decay": 0.1},
+        {"clipnorm": 1.0},
+        {"use_ema": True},
+        {"learning_rate_multipliers": {"kernel": 0.1}},
+    ],
+    ids=str,
+)
+def test_options_that_change_the_function_are_refused(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        tfopt.LBFGS(**option)
+
+
+def test_constraints_are_refused():
+    weight = keras.Variable([1.0])
+    weight.constraint = keras.constraints.NonNeg()
+    with pytest.raises(ValueError, match="constraint"):
+        tfopt.LBFGS().build([weight])
+
+
+def test_too_many_weights_are_refused_by_name():
+    with pytest.raises(ValueError, match="LBFGS"):
+        tfopt.BFGS(max_parameters=10).build([keras.Variable(tf.zeros(11))])
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: tfopt.LBFGS(history=0), "history"),
+        (lambda: tfopt.LBFGS(scale="newest"), "scale"),
+        (lambda: tfopt.LBFGS(tolerance=-1.0), "tolerance"),
+        (lambda: tfopt.ConjugateGradient(beta="exact_ly"), "beta"),
+        (lambda: tfopt.ConjugateGradient(restart_every=0), "restart_every"),
+        (lambda: tfopt.BFGS(max_parameters=0), "max_parameters"),
+    ],
+)
+def test_bad_arguments_are_named(make, part):
+    with pytest.raises(ValueError, match=part):
+        make()

@@ -1,0 +1,265 @@
+"""Direction times step length: the machine behind every method with a line search."""
+
+import enum
+
+import tensorflow as tf
+
+from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double
+from tfopt.optimizers._direction import Move, steep_enough
+from tfopt.optimizers._machine import Machine, Slot
+from tfopt.optimizers._vectors import combine, dot, either, largest, products
+
+
+class Phase(enum.IntEnum):
+    """Where a run stands, and with it what the next evaluation is for.
+
+    SEARCH: of a trial point. CURVATURE: of the Hessian at the iterate. RETURN: of the iterate once more, in
+        the
+    middle of a search. In all others of the iterate itself: to begin there, or because the run has ended.
+    """
+
+    START = 0
+    SEARCH = 1
+    CONVERGED = 2
+    STALLED = 3
+    UNBOUNDED = 4
+    NOT_FINITE = 5
+    CURVATURE = 6
+    RETURN = 7
+
+
+UNDER_WAY = (Phase.START, Phase.SEARCH, Phase.CURVATURE, Phase.RETURN)
+
+
+class DescentMachine(Machine):
+    """θ ← θ + αd: d from a direction rule, α from a line search, one evaluation at a time.
+
+    All weights are one vector. The variables hold the trial point while a search is under way; the iterate θ
+    is part of the state. A search that fails starts again from θ along −g, and where that fails too the run
+    has stalled. Then, and once the gradient is small enough, θ is evaluated next: with the same function
+    nothing changes any more, with another minibatch the method goes on from there.
+
+    A direction that needs curvature is asked for at the new iterate: after a `step` the machine `awaits` an
+    answer to its `probe`, which `absorb` takes, once or several times.
+    """
+
+    displaced = True
+    flat = True
+
+    def __init__(self, direction, search, tolerance=0.0):
+        self.direction, self.search, self.tolerance = direction, search, tolerance
+        self.curvature = direction.curvature
+        scalars = (*_SCALARS, "products") if self.curvature else _SCALARS
+        self.slots = (
+            *(Slot(name, shape=lambda n: (n,)) for name in ("iterate", "gradient", "direction")),
+            *direction.slots,
+            *(Slot(name, scalar=True) for name in scalars),
+            *(Slot(f"search_{name}", scalar=True) for name in search.names),
+        )
+
+    def admit(self, size, dtype):
+        """Raise ValueError where the direction needs too much memory for so many weights."""
+        self.direction.admit(size, dtype)
+
+    def step(self, evaluation, point, state, context):
+        """The next point, and the state in which its evaluation is awaited."""
+        (x,), (g,), f = point, evaluation.gradients, double(evaluation.loss)
+        slope, gg = tf.unstack(products([state["direction"], g], [g])[:, 0])
+        searched = self.search.advance(self._search_of(state), f, slope)
+        sound = tf.math.is_finite(f) & tf.math.is_finite(gg)
+        first = tf.not_equal(state["phase"], float(Phase.SEARCH))
+        verdict = choose(first, double(ACCEPTED), searched["verdict"])
+        endless = tf.equal(verdict, ENDLESS)
+        verdict = choose(endless, ACCEPTED, verdict)
+        # A search that looks at values only may accept a point whose gradient is of no use.
+        verdict = choose(~sound & tf.equal(verdict, ACCEPTED), double(FAILED), verdict)
+        choices = {
+            SEARCHING: lambda: self._go_on(state, searched),
+            ACCEPTED: lambda: self._accept(x, g, f, first, endless, state, context),
+            FAILED: lambda: self._fail(x, g, f, first, state, context),
+        }
+        ordered = [choices[code] for code in sorted(choices)]
+        following = tf.switch_case(tf.cast(verdict, tf.int32), ordered)
+        return [following.pop("point")], state | following
+
+    def restart(self):
+        """Whatever the phase, the next evaluation is accepted as the first iterate."""
+        return {"phase": double(float(Phase.START))}
+
+    def expose(self, point, state, context):
+        """Show the iterate; the trial point waits in its slot."""
+        started = tf.equal(state["phase"], float(Phase.START))
+        return [tf.where(started, point[0], state["iterate"])], state | {"iterate": point[0]}
+
+    def resume(self, visible, state, context):
+        """Undo `expose`."""
+        return [state["iterate"]], state | {"iterate": visible[0]}
+
+    def revisit(self, state):
+        """The phase in which the iterate, held in place of a trial point, can be evaluated."""
+        interrupted = tf.equal(state["phase"], float(Phase.SEARCH))
+        return {"phase": choose(interrupted, float(Phase.RETURN), state["phase"])}
+
+    def awaits(self, state):
+        """Whether curvature at the iterate is wanted next."""
+        return tf.equal(state["phase"], float(Phase.CURVATURE))
+
+    def probe(self, state):
+        """The vector whose product with the Hessian is wanted."""
+        return self.direction.probe(state)
+
+    def absorb(self, answer, point, state, context):
+        """The next point and state after a product with the Hessian, or the Hessian, at the iterate."""
+        state = state | {
+            "products": state["products"] + float(answer.shape[0] if answer.shape.rank == 2 else 1)
+        }
+        state = state | self.direction.absorb(answer, state)
+        following = tf.cond(
+            self.direction.asks(state),
+            lambda: state | {"point": point[0]},
+            lambda: state | self._set_out(state, context),
+        )
+        return [following.pop("point")], following
+
+    def report(self, value):
+        """One sentence on the run, for the log."""
+        return self.direction.report(value)
+
+    def _go_on(self, state, searched):
+        """The search asks for another trial."""
+        kept = {name: state[name] for name in ("iterate", "gradient", "direction", *_SCALARS)}
+        return self._trial(kept | self.direction.keep(state), searched)
+
+    def _accept(self, x, g, f, first, endless, state, context):
+        """The trial point is the new iterate; a direction from there."""
+        returned = tf.equal(state["phase"], float(Phase.RETURN))
+        move = Move(
+            s=x - state["iterate"],
+            y=g - state["gradient"],
+            gradient=g,
+            last_gradient=state["gradient"],
+            last_direction=state["direction"],
+            last_slope=state["slope"],
+            step=state["search_step"],
+            decrease=state["value"] - f,
+            precision=context.precision,
+            fresh=first if self.curvature else first & ~returned,
+        )
+        phase = choose(endless, float(Phase.UNBOUNDED), self._phase_at(f, g))
+        begun = {
+            "iterate": x,
+            "gradient": g,
+            "phase": double(phase),
+            "value": f,
+            "iterations": state["iterations"] + double(~first),
+        }
+        if self.curvature:
+            return self._ask(begun, move, state)
+        d, slots = self.direction.next(move, state)
+        return self._depart(
+            begun, d, slots, move.fresh, state, context, lambda slope: self._bold(move, slope, context)
+        )
+
+    def _ask(self, begun, move, state):
+        """Hold the iterate until its curvature is known."""
+        going_on = tf.equal(begun["phase"], float(Phase.SEARCH))
+        phase = choose(going_on, float(Phase.CURVATURE), begun["phase"])
+        held = {name: state[name] for name in ("direction", "slope", "fresh")}
+        search = {f"search_{name}": state[f"search_{name}"] for name in self.search.names}
+        slots = self.direction.begin(move, state)
+        return begun | held | search | slots | {"phase": phase, "point": begun["iterate"]}
+
+    def _set_out(self, state, context):
+        """Along the direction that the curvature has shown."""
+        begun = {name: state[name] for name in ("iterate", "gradient", "value", "iterations")}
+        begun["phase"] = double(float(Phase.SEARCH))
+        natural = self.direction.natural
+        trial = lambda slope: context.learning_rate if natural else self.direction.trial(state, slope)  # noqa: E731
+        slots = self.direction.keep(state)
+        return self._depart(
+            begun, self.direction.direction(state), slots, tf.constant(False), state, context, trial
+        )
+
+    def _depart(self, begun, d, slots, fresh, state, context, bold):
+        """Begin a search along d, or along the fallback where d does not lead down.
+
+        The very first trial is a step of length ε.
+        """
+        g = begun["gradient"]
+        (gg, slope), (_, dd) = map(tf.unstack, tf.unstack(products([g, d], [g, d])))
+        leads = self._leads(slope, gg, dd)
+        d, slope, slots = either(
+            leads, lambda: (d, slope, slots), lambda: self._turned(g, self.direction.reset(state))
+        )
+        fresh = fresh | ~leads
+        timid = choose(
+            begun["iterations"] > 0.0, self._timid(gg, context), context.learning_rate / tf.sqrt(gg)
+        )
+        trial = choose(fresh, timid, bold(slope))
+        begun |= {"direction": d, "slope": slope, "fresh": double(fresh)}
+        search = self.search.begin(begun["value"], slope, trial, context.precision)
+        return self._trial(begun | slots, search)
+
+    def _turned(self, g, slots):
+        """The fallback, its slope, and slots that know no past."""
+        d = self.direction.fallback(g)
+        return d, dot(g, d), slots
+
+    def _leads(self, slope, gg, dd):
+        """Whether a direction is fit to be followed."""
+        if self.direction.descends:
+            return steep_enough(slope, gg, dd)
+        return tf.math.is_finite(dd) & tf.math.is_finite(slope)
+
+    def _fail(self, x, g, f, first, state, context):
+        """No trial was good: again along −g, or the end."""
+        steepest = tf.equal(state["fresh"], 1.0) | first
+        theta, gradient = tf.where(first, x, state["iterate"]), tf.where(first, g, state["gradient"])
+        value = choose(first, f, state["value"])
+        phase = choose(first, float(Phase.NOT_FINITE), float(Phase.STALLED))
+        d = self.direction.fallback(gradient)
+        slope = dot(gradient, d)
+        again = {
+            "iterate": theta,
+            "gradient": gradient,
+            "direction": d,
+            "phase": choose(steepest, phase, float(Phase.SEARCH)),
+            "fresh": double(1.0),
+            "value": value,
+            "slope": slope,
+            "iterations": state["iterations"],
+        }
+        begun = self.search.begin(
+            value, slope, self._timid(dot(gradient, gradient), context), context.precision
+        )
+        return self._trial(again | self.direction.reset(state), begun)
+
+    def _trial(self, following, search):
+        """Add the search's state and the point to evaluate: a trial, or the iterate where a run has ended."""
+        goes_on = tf.equal(following["phase"], float(Phase.SEARCH))
+        factors = tf.stack([double(1.0), choose(goes_on, search["step"], 0.0)])
+        point = combine(factors, [following["iterate"], following["direction"]])
+        return following | {f"search_{name}": search[name] for name in self.search.names} | {"point": point}
+
+    def _phase_at(self, f, g):
+        """Phase after an accepted point."""
+        bottomless = f < (-1e30 if g.dtype == tf.float32 else -1e100)
+        small = largest(g) <= self.tolerance
+        going_on = choose(bottomless, float(Phase.UNBOUNDED), float(Phase.SEARCH))
+        return choose(small, float(Phase.CONVERGED), going_on)
+
+    def _timid(self, gg, context):
+        """First trial where nothing is known of the scale: at most a step of length ε."""
+        return context.learning_rate * tf.minimum(1.0 / tf.sqrt(gg), 1.0)
+
+    def _bold(self, move, slope, context):
+        """First trial along a direction that knows the past."""
+        if self.direction.natural:
+            return context.learning_rate
+        return self.direction.first_trial(move, slope)
+
+    def _search_of(self, state):
+        return {name: state[f"search_{name}"] for name in self.search.names}
+
+
+_SCALARS = ("phase", "fresh", "value", "slope", "iterations")

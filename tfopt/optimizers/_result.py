@@ -1,0 +1,66 @@
+"""How a run of a method with a line search stands, or ended."""
+
+import enum
+from typing import Any, NamedTuple
+
+from tfopt.optimizers._descent import Phase
+
+
+class Status(enum.Enum):
+    """How a minimisation stands, with a sentence each.
+
+    RUNNING, and at the end of a run CONVERGED, STALLED, UNBOUNDED, NOT_FINITE; from `tfopt.minimize` also
+    MAX_EVALUATIONS and STOPPED. The value of a member is its sentence. A method that has ended keeps the
+    iterate; in `fit` it goes on from there as soon as the loss is another function.
+
+    Example:
+        >>> import tfopt
+        >>> tfopt.minimize(lambda x: -x, 0.0).status.value
+        'The function falls without end.'
+
+    Source: Nocedal and Wright, Numerical Optimization, 2006, chapter 3, for what can happen in a line search.
+    """
+
+    RUNNING = "The run goes on."
+    CONVERGED = "No component of the gradient exceeds the tolerance."
+    STALLED = "No step, not even along the steepest descent, lowers the function any further."
+    UNBOUNDED = "The function falls without end."
+    NOT_FINITE = "The function or its gradient is not finite at the start."
+    MAX_EVALUATIONS = "The budget of evaluations is spent."
+    STOPPED = "The callback asked to stop."
+
+
+class Result(NamedTuple):
+    """What a minimisation has found.
+
+    Attributes:
+        x: The best iterate: in the structure and dtypes of `x0`, or for a model a list of arrays, one for
+            each trainable variable.
+        fun: The function there, a Python number.
+        grad_norm: Largest absolute component of the gradient there.
+        iterations: Number of iterates accepted after the start.
+        evaluations: Number of evaluations of function and gradient.
+        products: Number of products with the Hessian, which cost about two gradients each.
+        status: `Status`; its value is a sentence.
+
+    Example:
+        >>> import tfopt
+        >>> found = tfopt.minimize(lambda x: (x - 3.0) ** 2, 0.0)
+        >>> round(float(found.x), 3), found.status.name
+        (3.0, 'CONVERGED')
+
+    Source: chapter sections 6 and 7, whose methods end in one.
+    """
+
+    x: Any
+    fun: float
+    grad_norm: float
+    iterations: int
+    evaluations: int
+    products: int
+    status: Status
+
+
+def status_of(phase):
+    """The status that a value of the scalar "phase" means."""
+    return Status.__members__.get(Phase(int(phase)).name, Status.RUNNING)
