@@ -39,8 +39,8 @@ test-all: lint .venv/.tfopt  ## The same with the slow tests.
 bench: .venv/.tfopt  ## Measure update steps beside Keras'; the tables go to benchmarks/README.md.
 	$(BIN)/python benchmarks $(BENCH_ARGS)
 
-bench-peers: .venv/peers/.tfopt  ## Adam beside PyTorch's, optax' and DeepSpeed's, in an environment of their own.
-	$(PEERS)/python benchmarks $(or $(BENCH_ARGS),peers)
+bench-peers: .venv/peers/.tfopt  ## Adam and L-BFGS beside other libraries', in an environment of their own.
+	$(PEERS)/python benchmarks $(or $(BENCH_ARGS),peers direction_methods evaluations_to_target)
 
 lint: .venv/.dev  ## Style, docstrings, types.
 	$(BIN)/ruff check .

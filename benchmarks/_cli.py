@@ -8,12 +8,16 @@ import tensorflow as tf
 from benchmarks import (
     _machine,
     _report,
+    direction_methods,
+    evaluations_to_target,
     every_rule,
     first_step,
     fused_options,
     fused_update,
     graph_cost,
+    newton_cg_growth,
     peers,
+    sparse_coding,
     update_step,
 )
 
@@ -24,10 +28,14 @@ BENCHMARKS = {
     "fused_update": fused_update,
     "fused_options": fused_options,
     "first_step": first_step,
+    "newton_cg_growth": newton_cg_growth,
+    "sparse_coding": sparse_coding,
     "peers": peers,
+    "direction_methods": direction_methods,
+    "evaluations_to_target": evaluations_to_target,
 }
 # They need more than tfopt does, and run when they are named.
-APART = ("peers",)
+APART = ("peers", "direction_methods", "evaluations_to_target")
 
 
 def main(arguments=None):

@@ -6,8 +6,37 @@ from tfopt._require_host import require_host
 quieten_the_command()
 require_host()
 
-from tfopt import callbacks, data, kernels, optimizers, schedules  # noqa: E402
+from tfopt import (  # noqa: E402
+    callbacks,
+    curvature,
+    data,
+    kernels,
+    line_search,
+    optimizers,
+    schedules,
+    sparse_coding,
+)
+from tfopt.minimize import minimize  # noqa: E402
 from tfopt.optimizers import *  # noqa: E402, F403
+from tfopt.optimizers._result import Result, Status  # noqa: E402
+from tfopt.repair import repair_keras  # noqa: E402
+from tfopt.sparse_coding import SparseCoding  # noqa: E402
 from tfopt.version import VERSION as __version__  # noqa: E402
 
-__all__ = [*optimizers.__all__, "__version__", "callbacks", "data", "kernels", "optimizers", "schedules"]
+__all__ = [
+    *optimizers.__all__,
+    "Result",
+    "Status",
+    "SparseCoding",
+    "__version__",
+    "callbacks",
+    "curvature",
+    "data",
+    "kernels",
+    "line_search",
+    "minimize",
+    "optimizers",
+    "repair_keras",
+    "schedules",
+    "sparse_coding",
+]

@@ -25,12 +25,17 @@ def require_host():
 def _require_version(title, module, bounds):
     """Raise ImportError unless `module` is installed at a version within the half-open range `bounds`."""
     found = _version(module)
-    if found is None or not _release(bounds[0]) <= _release(found) < _release(bounds[1]):
+    if found is None or not is_within(found, bounds):
         raise ImportError(
             f"tfopt needs {title} >={bounds[0]},<{bounds[1]}, found {found or 'none'}: "
             'pip install "tfopt[cpu]", or "tfopt[cuda]" for NVIDIA GPUs.',
             name=module,
         )
+
+
+def is_within(version, bounds):
+    """Whether a version lies within a half-open range such as those in version.py."""
+    return _release(bounds[0]) <= _release(version) < _release(bounds[1])
 
 
 def _version(module):

@@ -69,7 +69,7 @@ class OptimizerSpec:
 
 def default_names():
     """Every optimizer of tfopt, and Keras' Adam as the baseline."""
-    return [*optimizers.__all__, "keras:Adam"]
+    return [*optimizers.FIRST_ORDER, "keras:Adam"]
 
 
 def parse_optimizer(text):
