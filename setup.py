@@ -77,6 +77,7 @@ setup(
             "scikit-learn>=1.4",
             "tensorflow-datasets>=4.9",
         ],
+        "tune": ["keras-tuner>=1.4.8", "rich>=13"],
         "dev": [
             "mypy>=1.11",
             "packaging>=24",
