@@ -10,12 +10,15 @@ from tfopt import (  # noqa: E402
     callbacks,
     curvature,
     data,
+    initializers,
     kernels,
+    layers,
     line_search,
     optimizers,
     schedules,
     sparse_coding,
 )
+from tfopt.initializers import tune_init_scale  # noqa: E402
 from tfopt.minimize import minimize  # noqa: E402
 from tfopt.optimizers import *  # noqa: E402, F403
 from tfopt.optimizers._result import Result, Status  # noqa: E402
@@ -32,11 +35,14 @@ __all__ = [
     "callbacks",
     "curvature",
     "data",
+    "initializers",
     "kernels",
+    "layers",
     "line_search",
     "minimize",
     "optimizers",
     "repair_keras",
     "schedules",
     "sparse_coding",
+    "tune_init_scale",
 ]
