@@ -11,11 +11,12 @@ PACKAGES = ("torch", "scipy")
 # Seconds before each measurement: other libraries' threads look for more work before they sleep.
 REST = 0.01
 # What a run costs keeps its number down.
-MOST_ROUNDS = 7
+MOST_ROUNDS = 5
 
 OWN = {"tfopt fit": Fit, "tfopt fit jit": functools.partial(Fit, jit_compile=True)}
 PEERS = {"SciPy L-BFGS-B": SciPy, "torch": Torch}
 WIDTHS = (133, 1333, 13333)  # 10⁴, 10⁵ and 10⁶ weights
+SAMPLES = 600
 REFERENCE = 60  # evaluations of SciPy's, whose loss is the target
 
 
@@ -24,7 +25,7 @@ def run(smoke, rounds):
     # Loads the kernels: XLA can use them only if they are there before TensorFlow's first op.
     tfopt.kernels.status()
     for width in (3,) if smoke else WIDTHS:
-        task = Task(width, 50 if smoke else None)
+        task = Task(width, 50 if smoke else SAMPLES)
         target = float(SciPy(task).lowest(4 if smoke else REFERENCE))
         for row in compare(task, target, min(rounds, MOST_ROUNDS)):
             yield {"weights": task.size, "target": target, **row}

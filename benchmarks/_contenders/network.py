@@ -5,6 +5,8 @@ it takes to a loss, None if it does not get there; `train(evaluations)` spends s
 done. Libraries other than TensorFlow are imported only when a contender is made.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -111,16 +113,7 @@ class SciPy:
 
     def count(self, target):
         """Evaluations up to the one whose loss is no larger than the target."""
-        losses = []
-
-        def evaluate(vector):
-            value, gradient = self.evaluate(vector)
-            losses.append(value)
-            return value, gradient
-
-        self._minimize(evaluate, MOST)
-        below = np.flatnonzero(np.array(losses) <= target)
-        return int(below[0]) + 1 if len(below) else None
+        return counted(self._minimize, self.evaluate, target)
 
     def lowest(self, evaluations):
         """The loss it reaches in so many."""
@@ -128,20 +121,9 @@ class SciPy:
 
     def train(self, evaluations):
         """Spend so many; its limit is looked at between iterations only, so the last one is counted here."""
-        left = [evaluations]
+        counted(self._minimize, self.evaluate, -np.inf, evaluations)
 
-        def evaluate(vector):
-            if not left[0]:
-                raise StopIteration
-            left[0] -= 1
-            return self.evaluate(vector)
-
-        try:
-            self._minimize(evaluate, evaluations)
-        except StopIteration:
-            return
-
-    def _minimize(self, function, evaluations):
+    def _minimize(self, function, evaluations=MOST):
         options = {"maxcor": HISTORY, "maxfun": evaluations, "maxiter": evaluations, "ftol": 0.0, "gtol": 0.0}
         return self.minimize(function, self._vector(), jac=True, method="L-BFGS-B", options=options)
 
@@ -162,30 +144,53 @@ class Torch:
 
     def count(self, target):
         """Evaluations up to the one whose loss is no larger than the target."""
-        losses = self.train(MOST)
-        below = np.flatnonzero(np.array(losses) <= target)
-        return int(below[0]) + 1 if len(below) else None
+        self._start()
+        return counted(self._minimize, self.evaluate, target)
 
     def train(self, evaluations):
-        """Spend so many; losses of all."""
-        torch, losses = self.torch, []
-        weights = [torch.tensor(w, requires_grad=True) for w in self.task.start]
-        options = dict(max_iter=evaluations, max_eval=evaluations, tolerance_grad=0.0, tolerance_change=0.0)
-        optimizer = torch.optim.LBFGS(weights, history_size=HISTORY, line_search_fn="strong_wolfe", **options)
+        """Spend so many."""
+        self._start()
+        counted(self._minimize, self.evaluate, -np.inf, evaluations)
 
-        def evaluate():
-            if len(losses) == evaluations:
-                raise StopIteration
-            optimizer.zero_grad()
-            k1, b1, k2, b2 = weights
-            logits = torch.tanh(self.x @ k1 + b1) @ k2 + b2
-            value = torch.nn.functional.cross_entropy(logits, self.y)
-            value.backward()
-            losses.append(float(value.detach()))
-            return value
+    def evaluate(self):
+        """Loss, and its gradient at the weights."""
+        for weight in self.weights:
+            weight.grad = None
+        k1, b1, k2, b2 = self.weights
+        logits = self.torch.tanh(self.x @ k1 + b1) @ k2 + b2
+        value = self.torch.nn.functional.cross_entropy(logits, self.y)
+        value.backward()
+        return value, None
 
-        try:
-            optimizer.step(evaluate)
-        except StopIteration:
-            return losses
-        return losses
+    def _start(self):
+        self.weights = [self.torch.tensor(w, requires_grad=True) for w in self.task.start]
+
+    def _minimize(self, function):
+        options = dict(max_iter=MOST, max_eval=MOST, tolerance_grad=0.0, tolerance_change=0.0)
+        optimizer = self.torch.optim.LBFGS(
+            self.weights, history_size=HISTORY, line_search_fn="strong_wolfe", **options
+        )
+        optimizer.step(lambda: function()[0])
+
+
+class _Enough(Exception):
+    """The target is reached, or the evaluations are spent."""
+
+
+def counted(minimize, evaluate, target, most=MOST):
+    """Evaluations that a minimizer makes up to the one whose loss is no larger than the target, or None.
+
+    After `most` evaluations it is stopped too: most libraries look at their limits between iterations only.
+    """
+    losses = []
+
+    def counting(*point):
+        if losses and (losses[-1] <= target or len(losses) == most):
+            raise _Enough
+        value, gradient = evaluate(*point)
+        losses.append(float(value))
+        return value, gradient
+
+    with contextlib.suppress(_Enough):
+        minimize(counting)
+    return len(losses) if losses[-1] <= target else None

@@ -50,7 +50,11 @@ def test_products_make_the_dense_hessian(network, name):
 @pytest.mark.parametrize(
     ("name", "options", "tolerance"),
     # XLA lacks the second derivative of max pooling in float64.
-    [("mlp", {}, 1e-11), ("lstm", {}, 1e-11), ("convolution", {"dtype": "float32"}, 1e-4)],
+    [
+        ("mlp", {}, 1e-11),
+        pytest.param("lstm", {}, 1e-11, marks=pytest.mark.slow),
+        ("convolution", {"dtype": "float32"}, 1e-4),
+    ],
 )
 @pytest.mark.parametrize("make", [hessian_operator, gauss_newton_operator])
 def test_xla_makes_the_same_products(network, name, options, tolerance, make):

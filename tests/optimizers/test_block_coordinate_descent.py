@@ -279,7 +279,7 @@ def moved_blocks(optimizer, gradients, count=3):
     return order
 
 
-ONES = np.ones((300, 3))
+ONES = np.ones((150, 3))
 
 
 def test_cyclic_order_is_the_order_of_the_list():
@@ -291,9 +291,9 @@ def test_random_order_is_reproducible_and_fair():
     draw = lambda seed: moved_blocks(blocks_around(tfopt.SGD(0.1), order="random", seed=seed), ONES)  # noqa: E731
     first, again, other = draw(1), draw(1), draw(2)
     assert first == again != other
-    assert (np.bincount(first) > 75).all()
+    assert (np.bincount(first) > 33).all()
     pairs = np.bincount(3 * np.array(first[:-1]) + first[1:], minlength=9)
-    assert (pairs > 15).all()
+    assert (pairs > 5).all()
 
 
 def test_greedy_takes_the_largest_gradient():
@@ -339,7 +339,7 @@ def test_greedy_with_a_search_leaves_a_block_that_gains_nothing():
         ("nesterov", "cyclic"),
         ("nesterov", "random"),
         ("nesterov", "greedy"),
-        ("lbfgs", "random"),
+        pytest.param("lbfgs", "random", marks=pytest.mark.slow),
         pytest.param("lbfgs", "cyclic", marks=pytest.mark.slow),
         pytest.param("lbfgs", "greedy", marks=pytest.mark.slow),
     ],
@@ -371,7 +371,7 @@ def test_a_seed_that_was_drawn_is_part_of_the_state(tmp_path):
     [
         ("adam", "random"),
         ("adam", "greedy"),
-        ("lbfgs", "greedy"),
+        pytest.param("lbfgs", "greedy", marks=pytest.mark.slow),
         pytest.param("lbfgs", "random", marks=pytest.mark.slow),
     ],
 )
