@@ -72,6 +72,7 @@ def parser():
 def run(benchmark, smoke, rounds, slow=False):
     """One benchmark's result; `slow` is for those that leave out slow contenders otherwise."""
     before = _machine.load()
+    rounds = min(rounds, getattr(benchmark, "MOST_ROUNDS", rounds))
     chosen = {"slow": slow} if benchmark in (first_step, peers) else {}
     rows = list(benchmark.run(smoke, rounds, **chosen))
     return {

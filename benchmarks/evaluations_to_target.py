@@ -11,7 +11,7 @@ PACKAGES = ("torch", "scipy")
 # Seconds before each measurement: other libraries' threads look for more work before they sleep.
 REST = 0.01
 # What a run costs keeps its number down.
-MOST_ROUNDS = 5
+MOST_ROUNDS = 3
 
 OWN = {"tfopt fit": Fit, "tfopt fit jit": functools.partial(Fit, jit_compile=True)}
 PEERS = {"SciPy L-BFGS-B": SciPy, "torch": Torch}
@@ -27,7 +27,7 @@ def run(smoke, rounds):
     for width in (3,) if smoke else WIDTHS:
         task = Task(width, 50 if smoke else SAMPLES)
         target = float(SciPy(task).lowest(4 if smoke else REFERENCE))
-        for row in compare(task, target, min(rounds, MOST_ROUNDS)):
+        for row in compare(task, target, rounds):
             yield {"weights": task.size, "target": target, **row}
 
 

@@ -26,7 +26,7 @@ def run(smoke, rounds):
         for way, makers in {"full batch": full(sweeps), "minibatches": streamed(epochs)}.items():
             fits = {who: functools.partial(make, x, atoms, l1) for who, make in makers.items()}
             row = {"data": name, "samples": len(x), "features": x.shape[1], "atoms": atoms, "way": way}
-            yield row | compare(fits, x, l1, 1 if smoke else min(rounds, MOST_ROUNDS))
+            yield row | compare(fits, x, l1, 1 if smoke else rounds)
 
 
 def cases(smoke):
