@@ -14,8 +14,7 @@ class Phase(enum.IntEnum):
     """Where a run stands, and with it what the next evaluation is for.
 
     SEARCH: of a trial point. CURVATURE: of the Hessian at the iterate. RETURN: of the iterate once more, in
-        the
-    middle of a search. In all others of the iterate itself: to begin there, or because the run has ended.
+    the middle of a search. In all others of the iterate itself: to begin there, or because the run has ended.
     """
 
     START = 0

@@ -152,8 +152,7 @@ class NewtonCG(DirectionOptimizer):
         ('CONVERGED', [1.0, 1.0])
 
     Source: Steihaug, The Conjugate Gradient Method and Trust Regions in Large Scale Optimization, 1983;
-        Nocedal
-    and Yuan, Combining Trust Region and Line Search Techniques, 1998; chapter section 6.1.
+    Nocedal and Yuan, Combining Trust Region and Line Search Techniques, 1998; chapter section 6.1.
     """
 
     def __init__(
