@@ -16,6 +16,7 @@ from benchmarks import (
     fused_update,
     graph_cost,
     newton_cg_growth,
+    normalization,
     peers,
     sparse_coding,
     update_step,
@@ -30,12 +31,13 @@ BENCHMARKS = {
     "first_step": first_step,
     "newton_cg_growth": newton_cg_growth,
     "sparse_coding": sparse_coding,
+    "normalization": normalization,
     "peers": peers,
     "direction_methods": direction_methods,
     "evaluations_to_target": evaluations_to_target,
 }
 # They need more than tfopt does, and run when they are named.
-APART = ("peers", "direction_methods", "evaluations_to_target")
+APART = ("normalization", "peers", "direction_methods", "evaluations_to_target")
 
 
 def main(arguments=None):

@@ -34,13 +34,23 @@ if platform.machine() == "x86_64":
         f"{INSTRUCTIONS['avx2']} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512"
     )
 # Loops, compiled for every instruction set, and what runs them; none of it includes TensorFlow.
-LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc", "apply/stretches.cc")
-PLAIN_SOURCES = ("apply/table.cc", "apply/gradient.cc", "apply/apply.cc", "apply/norm.cc", "apply/rows.cc")
+LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc", "apply/stretches.cc", "norm/loops.cc")
+PLAIN_SOURCES = (
+    "apply/table.cc",
+    "apply/gradient.cc",
+    "apply/apply.cc",
+    "apply/norm.cc",
+    "apply/rows.cc",
+    "norm/layout.cc",
+    "norm/forward.cc",
+    "norm/backward.cc",
+)
 # What kernels on all devices share.
 SHARED_SOURCES = (
     "kernels/fused_update_op.cc",
     "kernels/global_norm_op.cc",
     "kernels/gradients.cc",
+    "kernels/normalize_op.cc",
     "kernels/resources.cc",
 )
 XLA_SOURCES = (
@@ -51,6 +61,9 @@ XLA_SOURCES = (
     "call",
     "buffers",
     "row_buffers",
+    "normalize",
+    "normalize_operations",
+    "normalize_buffers",
     "handlers",
     "platform",
 )
@@ -93,11 +106,13 @@ def cpu_units(host):
         "ops/exposure.cc",
         "ops/fused_update.cc",
         "ops/global_norm.cc",
+        "ops/normalize.cc",
         "ops/rows.cc",
         "kernels/bundle.cc",
         "kernels/exposure.cc",
         "kernels/fused_update.cc",
         "kernels/global_norm.cc",
+        "kernels/normalize.cc",
         "kernels/row_inputs.cc",
         "kernels/rows.cc",
         *SHARED_SOURCES,
@@ -118,7 +133,7 @@ def cuda_units(host):
     for source, name in CUDA["host_units"]():
         yield source, f"cuda_{name}", shlex.split(GLUE)
     yield HERE / "apply" / "gradient.cc", "gradient", shlex.split(GLUE)
-    gpu = [f"kernels/{name}.cc" for name in ("gpu", "fused_update_gpu", "global_norm_gpu")]
+    gpu = [f"kernels/{name}.cc" for name in ("gpu", "fused_update_gpu", "global_norm_gpu", "normalize_gpu")]
     for source in (*gpu, *SHARED_SOURCES):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
 

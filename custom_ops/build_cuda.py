@@ -1,4 +1,4 @@
-"""What nvcc compiles: the kernels of custom_ops/apply/cuda, with a plain C entry point, free of TensorFlow.
+"""What nvcc compiles: the kernels of custom_ops/*/cuda, with a plain C entry point, free of TensorFlow.
 
 ``python custom_ops/build_cuda.py FOLDER`` leaves libtfopt_cuda_plain.so there, for programs of any kind. It
 is built for the GPUs that TFOPT_CUDA_ARCHITECTURES names; with ``--emulated`` g++ compiles the same sources
@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 CUDA = HERE / "apply" / "cuda"
+NORM = HERE / "norm" / "cuda"
 PLAIN = "libtfopt_cuda_plain.so"
 
 COMMON = f"-std=c++17 -O3 -I{ROOT}"
 NVCC_FLAGS = [*shlex.split(COMMON), "-Xcompiler=-fPIC,-fvisibility=hidden"]
 GXX_FLAGS = [*shlex.split(COMMON), "-fPIC", "-fvisibility=hidden"]
 WEIGHTS = ("float", "double", "Half", "Bfloat16")
+ELEMENTS = ("float", "Half", "Bfloat16")  # of tensors that are normalised
 # Machine code for A100, H100, B200 and their families; other GPUs since Turing compile their own.
 ARCHITECTURES = "80,90,100"
 OLDEST = "75"
@@ -35,12 +37,20 @@ def kernel_units():
         flags = [f"-DTFOPT_WEIGHT={weight}", f"-DTFOPT_KERNELS={table}"]
         yield CUDA / "update.cu", f"update_{weight.lower()}", flags
     yield CUDA / "norm.cu", "norm", []
+    for element in ELEMENTS:
+        table = f"k{element.capitalize()}Normalize"
+        flags = [f"-DTFOPT_TYPE={element}", f"-DTFOPT_KERNELS={table}"]
+        yield NORM / "normalize.cu", f"normalize_{element.lower()}", flags
+    yield NORM / "combine.cu", "normalize_combine", []
 
 
 def host_units():
     """(source, name of the object) of what a C++ compiler makes for the plain C entry point."""
-    for name in ("api", "check"):
+    for name in ("api", "check", "faults"):
         yield CUDA / f"{name}.cc", name
+    for name in ("check", "normalize", "plan"):
+        yield NORM / f"{name}.cc", f"normalize_{name}"
+    yield HERE / "norm" / "layout.cc", "normalize_layout"
 
 
 def targets():

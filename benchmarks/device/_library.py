@@ -142,7 +142,7 @@ class Library:
         )
         # The library holds addresses only.
         held = gradients, weights, slots, averages, accumulators, factors
-        return functools.partial(self._call, self.native.tfopt_cuda_update, update, held)
+        return functools.partial(self.call, self.native.tfopt_cuda_update, update, held)
 
     def norms(self, tensors, limit):
         """A function without arguments that measures `tensors`; the norm, the norms, the factor it writes."""
@@ -154,10 +154,11 @@ class Library:
         found.workspace, found.workspace_size, found.limit = workspace.data_ptr(), size, limit
         found.norm, found.each, found.factor = (one.data_ptr() for one in (norm, each, factor))
 
-        measure = functools.partial(self._call, self.native.tfopt_cuda_norms, found, (tensors, workspace))
+        held = tensors, workspace, norm, each, factor
+        measure = functools.partial(self.call, self.native.tfopt_cuda_norms, found, held)
         return measure, norm, each, factor
 
-    def _call(self, function, argument, held):
+    def call(self, function, argument, held):
         """Call a function of the library; `held` are the tensors that it must find where they lie."""
         message = ctypes.create_string_buffer(MESSAGE)
         code = function(

@@ -43,8 +43,9 @@ def parser():
 
 def run(options):
     """Everything that is kept."""
-    check, speed, library = (
-        importlib.import_module(f"benchmarks.device.{name}") for name in ("_check", "_speed", "_library")
+    check, speed, library, normalize = (
+        importlib.import_module(f"benchmarks.device.{name}")
+        for name in ("_check", "_speed", "_library", "_normalize_tables")
     )
     device = "cpu" if options.cpu else "cuda"
     smoke = options.cpu or options.smoke
@@ -58,9 +59,16 @@ def run(options):
                 "rows": list(check.run(native, device)),
             },
             {"title": "Errors of the norm", "rows": list(check.check_norms(native, device))},
+            {
+                "title": "Errors of normalisation, 1 is what roundings explain",
+                "rows": list(normalize.check(native, device)),
+            },
         ]
         peers = speed.check_peers(bench, importlib.import_module("benchmarks.device._sets").SMOKE)
+        peers["torch.nn's normalisation"] = normalize.check_peers(bench)
         tables += [{"title": title, "rows": plain(rows)} for title, rows in speed.run(bench, smoke)]
+        rows = plain(normalize.speed(bench, smoke))
+        tables.append({"title": "Normalisation, forward and backward", "rows": rows})
     return {
         "machine": machine(device),
         "rounds": options.rounds,

@@ -3,6 +3,7 @@
 #include "custom_ops/apply/squares.h"
 #include "custom_ops/apply/stretches.h"
 #include "custom_ops/apply/table.h"
+#include "custom_ops/norm/kernels.h"
 #include "custom_ops/rules/rules.h"
 
 #define TFOPT_TEXT_(x) #x
@@ -173,6 +174,7 @@ const Table kTable = {
     {add<float>, add<double>},
     {squares_float, squares_double},
     {&kStretchFloat, &kStretchDouble},
+    {&kNormalizeFloat, nullptr, &kNormalizeHalf, &kNormalizeBfloat16},
 };
 
 }  // namespace TFOPT_ISA

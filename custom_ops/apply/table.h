@@ -74,6 +74,8 @@ struct StretchKernel {
   void (*add_multiple)(const void* row, double factor, double* sums, int64_t n);
 };
 
+struct NormalizeLoops;  // custom_ops/norm/loops.h
+
 struct Table {
   const char* instructions;
   const RuleKernel* rules;
@@ -86,6 +88,7 @@ struct Table {
   // The sum of squares of n floats or doubles.
   Squares (*squares[2])(const void* values, int64_t n);
   const StretchKernel* stretch[2];
+  const NormalizeLoops* normalize[kTypes];
 };
 
 // The tables this library holds, widest instructions first.

@@ -1,11 +1,13 @@
 // Updates, norms and products as one custom call for all arrays. XLA for CPU makes a loop of each result, so that
 // what several results need is read again for each; the kernels read and write everything once.
+#include <cstring>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
+#include "custom_ops/xla/normalize.h"
 #include "custom_ops/xla/operands.h"
 #include "custom_ops/xla/target.h"
 #include "xla/layout_util.h"
@@ -65,6 +67,27 @@ XlaOp call_for_one(const char* target, const std::vector<XlaOp>& operands, const
   return xla::GetTupleElement(made, 0);
 }
 
+// A call of normalisation with three results, the last two of floats.
+std::vector<XlaOp> normalize_call(const char* target, const NormalizeOperands& is, const std::vector<XlaOp>& operands,
+                                  const std::vector<int64_t>& of_last, int64_t updated) {
+  xla::XlaBuilder* builder = operands[0].builder();
+  const Geometry& geometry = is.geometry;
+  uint32_t bits;
+  static_assert(sizeof bits == sizeof is.epsilon);
+  std::memcpy(&bits, &is.epsilon, sizeof bits);
+  const std::string attributes = absl::StrCat("{", kRunAttribute, " = ", geometry.run, " : i64, ", kEpsilonAttribute,
+                                              " = 0x", absl::Hex(bits, absl::kZeroPad8), " : f32}");
+  const Shape last = xla::ShapeUtil::MakeShapeWithDescendingLayout(xla::F32, of_last);
+  const Shape first = xla::ShapeUtil::MakeShapeWithDescendingLayout(
+      is.type, {geometry.outer, geometry.inner, geometry.groups, geometry.width});
+  const XlaOp made = builder->ReportErrorOrReturn([&]() -> absl::StatusOr<XlaOp> {
+    const absl::StatusOr<std::vector<Shape>> shapes = row_major(builder, operands);
+    if (!shapes.ok()) return shapes.status();
+    return call(builder, target, operands, *shapes, {first, last, last}, updated, attributes);
+  });
+  return elements(made, 3);
+}
+
 }  // namespace
 
 std::vector<XlaOp> update_by_call(const Operands& operands) {
@@ -109,6 +132,15 @@ XlaOp combination_by_call(const std::vector<XlaOp>& rows, XlaOp factors, xla::Pr
   std::vector<XlaOp> all = rows;
   all.push_back(factors);
   return call_for_one(kCombinationTarget, all, xla::ShapeUtil::MakeShapeWithDescendingLayout(type, {length}));
+}
+
+std::vector<XlaOp> normalize_by_call(const NormalizeOperands& is) {
+  return normalize_call(kNormalizeTarget, is, {is.x, is.gamma, is.beta}, {is.geometry.outer, is.geometry.groups}, 0);
+}
+
+std::vector<XlaOp> normalize_backward_by_call(const NormalizeOperands& is) {
+  return normalize_call(kNormalizeBackwardTarget, is, {is.upstream, is.x, is.gamma, is.mean, is.variance},
+                        {is.geometry.parameters}, 1);
 }
 
 }  // namespace tfopt

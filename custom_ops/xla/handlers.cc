@@ -1,5 +1,6 @@
 // The targets of the custom calls: they run the kernels on XLA's threads.
 #include "custom_ops/xla/buffers.h"
+#include "custom_ops/xla/normalize_buffers.h"
 #include "custom_ops/xla/row_buffers.h"
 #include "custom_ops/xla/share.h"
 #include "custom_ops/xla/target.h"
@@ -81,12 +82,52 @@ Error row_combination(ThreadPool pool, RemainingArgs from, RemainingRets to) {
 XLA_FFI_DEFINE_HANDLER(kCombination, row_combination,
                        Ffi::Bind().Ctx<ThreadPool>().RemainingArgs().RemainingRets());
 
+template <class Plan>
+void run_parts(ThreadPool& pool, Plan& plan) {
+  run_shared(pool, plan.parts(), 1, [&plan](int64_t begin, int64_t end) { plan.start(begin, end); });
+  plan.settle();
+  if (plan.whole()) return;
+  run_shared(pool, plan.parts(), 1, [&plan](int64_t begin, int64_t end) { plan.finish(begin, end); });
+}
+
+Error normalize(ThreadPool pool, int64_t run, float epsilon, RemainingArgs from, RemainingRets to) {
+  const Buffers buffers(from, to);
+  NormalizeCall call(kNormalizeTarget, run, epsilon, buffers);
+  if (Error error = call.check_forward(); error.failure()) return error;
+  NormalizePlan plan = call.forward();
+  run_parts(pool, plan);
+  return Error::Success();
+}
+
+Error normalize_backward(ThreadPool pool, int64_t run, float epsilon, RemainingArgs from, RemainingRets to) {
+  const Buffers buffers(from, to);
+  NormalizeCall call(kNormalizeBackwardTarget, run, epsilon, buffers);
+  if (Error error = call.check_backward(); error.failure()) return error;
+  NormalizeBackwardPlan plan = call.backward();
+  run_parts(pool, plan);
+  return Error::Success();
+}
+
+auto normalize_binding() {
+  return Ffi::Bind()
+      .Ctx<ThreadPool>()
+      .Attr<int64_t>(kRunAttribute)
+      .Attr<float>(kEpsilonAttribute)
+      .RemainingArgs()
+      .RemainingRets();
+}
+
+XLA_FFI_DEFINE_HANDLER(kNormalizeForward, normalize, normalize_binding());
+XLA_FFI_DEFINE_HANDLER(kNormalizeBackward, normalize_backward, normalize_binding());
+
 bool enter(const char* target, XLA_FFI_Handler* handler) {
   return Ffi::RegisterStaticHandler(xla::ffi::GetXlaFfiApi(), target, "Host", handler) == nullptr;
 }
 
 const bool kEntered = enter(kUpdateTarget, kUpdate) && enter(kNormTarget, kNorm) &&
-                      enter(kProductsTarget, kProducts) && enter(kCombinationTarget, kCombination);
+                      enter(kProductsTarget, kProducts) && enter(kCombinationTarget, kCombination) &&
+                      enter(kNormalizeTarget, kNormalizeForward) &&
+                      enter(kNormalizeBackwardTarget, kNormalizeBackward);
 
 }  // namespace
 

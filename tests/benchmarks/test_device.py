@@ -122,9 +122,13 @@ def test_tables_show_ratios_with_their_quartiles(device):
 def test_a_run_without_a_gpu(device, tmp_path):
     device("run").main(["--cpu", "--rounds", "1", "--calls", "1", "--output", str(tmp_path)])
     kept = json.loads((tmp_path / "device.json").read_text(encoding="utf-8"))
-    errors, norms, adam, every = kept["tables"]
+    errors, norms, normalized, adam, every, passes = kept["tables"]
     assert {row["rule"] for row in errors["rows"]} == set(RULES)
     assert all(value <= 1 for row in errors["rows"] for value in list(row.values())[1:])
     assert len(norms["rows"]) == 4
+    assert len(normalized["rows"]) == 9
+    assert all(value <= 1 for row in normalized["rows"] for value in list(row.values())[1:])
+    assert len(passes["rows"]) == 3 * 2
+    assert all(row["tfopt ms"] > 0 for row in passes["rows"])
     assert adam["rows"][0]["tfopt ms"] > 0
     assert len(every["rows"]) == len(RULES) + 3

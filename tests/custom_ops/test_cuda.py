@@ -33,27 +33,52 @@ def settings(name="build_cuda"):
     return runpy.run_path(str(ROOT / "custom_ops" / f"{name}.py"))
 
 
-def build_harness(folder, *flags):
-    """The harness, with the sources of the CUDA kernels compiled for the CPU, and the CPU's own."""
-    cuda, cpu = settings(), settings("build")
-    sources = [(path, name, ["-x", "c++", *given]) for path, name, given in cuda["kernel_units"]()]
-    sources += [(path, name, []) for path, name in cuda["host_units"]()]
-    for source in (*cpu["LOOP_SOURCES"], *cpu["PLAIN_SOURCES"]):
-        # The harness has a table of its own.
-        if source != "apply/table.cc":
-            name = source.replace("/", "_")
-            sources.append((ROOT / "custom_ops" / source, f"cpu_{name}", ["-DTFOPT_ISA=baseline"]))
-    sources.append((ROOT / "tests" / "custom_ops" / "cuda_harness.cc", "harness", []))
+def build_objects(folder, sources, *flags):
+    """Objects by their names; of (path, name, flags) each."""
 
     def build(source):
         path, name, given = source
         run([COMPILER, *HOST, *flags, f"-I{ROOT}", *given, "-c", path, "-o", folder / f"{name}.o"])
-        return folder / f"{name}.o"
+        return name, folder / f"{name}.o"
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(build, sources))
-    run([COMPILER, *flags, *objects, "-o", folder / "harness"])
-    return folder / "harness"
+        return dict(pool.map(build, sources))
+
+
+def emulated_units():
+    """The sources of the CUDA kernels, to be compiled for the CPU."""
+    cuda = settings()
+    units = [(path, name, ["-x", "c++", *given]) for path, name, given in cuda["kernel_units"]()]
+    return units + [(path, name, []) for path, name in cuda["host_units"]()]
+
+
+def cpu_units():
+    """The CPU's kernels."""
+    cpu = settings("build")
+    for source in (*cpu["LOOP_SOURCES"], *cpu["PLAIN_SOURCES"]):
+        # The harness has a table of its own, and the CUDA kernels come with this layout.
+        if source not in ("apply/table.cc", "norm/layout.cc"):
+            name = source.replace("/", "_")
+            yield ROOT / "custom_ops" / source, f"cpu_{name}", ["-DTFOPT_ISA=baseline"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(), pytest.param(SANITIZERS, marks=pytest.mark.slow)],
+    ids=["plain", "sanitizers"],
+)
+def harness(request, tmp_path_factory):
+    """harness(name, more): runs a harness built with the emulated kernels and more units; what it prints."""
+    folder = tmp_path_factory.mktemp("cuda")
+    objects = build_objects(folder, emulated_units(), *request.param)
+
+    def build(name, more=()):
+        units = [*more, (ROOT / "tests" / "custom_ops" / f"{name}.cc", name, [])]
+        own = build_objects(folder, units, *request.param)
+        run([COMPILER, *request.param, *objects.values(), *own.values(), "-o", folder / name])
+        return run([folder / name])
+
+    return build
 
 
 def rules():
@@ -61,11 +86,13 @@ def rules():
 
 
 @needs_compiler
-@pytest.mark.parametrize(
-    "flags", [(), pytest.param(SANITIZERS, marks=pytest.mark.slow)], ids=["plain", "sanitizers"]
-)
-def test_every_rule_equals_the_cpu_kernel_and_bad_arguments_are_refused(tmp_path, flags):
-    assert int(run([build_harness(tmp_path, *flags)]).split()[0]) >= rules() * 10 * 7
+def test_every_rule_equals_the_cpu_kernel_and_bad_arguments_are_refused(harness):
+    assert int(harness("cuda_harness", cpu_units()).split()[0]) >= rules() * 10 * 7
+
+
+@needs_compiler
+def test_normalisation_equals_the_formulas_and_bad_arguments_are_refused(harness):
+    assert int(harness("cuda_normalize_harness").split()[0]) >= 50 * 3 * 2
 
 
 def compile_kernels(folder, unit, *flags):
@@ -121,23 +148,58 @@ def slots_of_rules():
     return found
 
 
+WIDTHS = {"float": 4, "half": 8, "bfloat16": 8}
+# The last number of each is the elements of an access: of held rows, of columns, of stretches.
+NORMALIZATION = re.compile(r"(?:Holding|Column\w+|Stretch\w+)<[\w:]+(?:, \d+)*, (\d+)[>,]")
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDTHS)
+def test_all_tensors_that_are_normalised_are_accessed_in_16_bytes(tmp_path, name):
+    (unit,) = units(f"normalize_{name}")
+    said = compile_kernels(tmp_path, unit, "-ptx", "-arch=compute_90")
+    assert "warning" not in said
+    entries = (tmp_path / f"normalize_{name}.out").read_text().split(".entry ")[1:]
+    wide = []
+    for entry in entries:
+        assert ".local" not in entry
+        shown = run(["c++filt", entry.split("(")[0]])
+        found = NORMALIZATION.search(shown)
+        if not found or int(found[1]) != WIDTHS[name]:
+            continue
+        wide.append(shown)
+        # x, and in the backward pass the gradient with respect to y.
+        assert accesses(entry, "ld") >= 1 + ("BackwardPass" in shown)
+        # Sums are stored as pairs, results as they came.
+        assert accesses(entry, "st") >= 1 or "Sums" in shown
+    assert len(wide) == 2 * (4 + 2 + 4)
+
+
+# Kernels of a compilation, beside those of rules: the norm's; of either pass held rows, columns and
+# stretches, in wide accesses and single ones, and what goes by parameters; what puts sums together.
+KERNELS = {"norm": 6, "normalize_combine": 3 * 4 + 1} | {
+    f"normalize_{name}": 2 * 2 * (4 + 2 + 4) + 2 for name in WIDTHS
+}
+UPDATES = ["update_float", "update_double", "update_half", "update_bfloat16"]
+NORMALIZE = [f"normalize_{name}" for name in WIDTHS]
+
+
 @needs_nvcc
 @pytest.mark.parametrize(
     ("names", "architectures"),
     [
-        (["update_float", "norm"], ["90"]),
-        pytest.param(
-            ["update_float", "update_double", "update_half", "update_bfloat16", "norm"],
-            ["80", "90", "100"],
-            marks=pytest.mark.slow,
-        ),
+        (["update_float", "norm", "normalize_combine"], ["90"]),
+        pytest.param(NORMALIZE, ["90"], marks=pytest.mark.slow),
+        pytest.param([*UPDATES, "norm", "normalize_combine"], ["80", "90", "100"], marks=pytest.mark.slow),
     ],
-    ids=["float", "all"],
+    ids=["float", "normalisation", "all"],
 )
 def test_no_kernel_spills_registers(tmp_path, names, architectures):
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     for unit in units(*names):
         said = compile_kernels(tmp_path, unit, "-Xptxas=-v", "-c", *targets)
         compiled = said.count("Compiling entry function")
-        assert compiled >= len(architectures) * (rules() if unit[1] != "norm" else 5)
+        assert compiled == len(architectures) * KERNELS.get(unit[1], rules())
+        assert "warning" not in said
         assert said.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") == compiled

@@ -51,35 +51,66 @@ def run(command):
     return done.stdout
 
 
+def build(folder, name, *checks):
+    """A harness and the kernels, as a program."""
+    objects = compile_objects(folder, *checks)
+    source = ROOT / "tests" / "custom_ops" / f"{name}.cc"
+    made = str(folder / name)
+    includes = (f"-I{ROOT}", f"-I{source.parent}")
+    run([COMPILER, "-std=c++17", "-pthread", *checks, *includes, str(source), *objects, "-o", made])
+    return made
+
+
+ADDRESSES = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+THREADS = ("-O1", "-g", "-fsanitize=thread")
+
+
 @pytest.mark.slow
 def test_every_rule_stays_within_its_buffers_and_is_right(tmp_path):
-    checks = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    objects = compile_objects(tmp_path, *checks)
-    harness = str(tmp_path / "harness")
-    source = str(ROOT / "tests" / "custom_ops" / "harness.cc")
-    run([COMPILER, "-std=c++17", *checks, f"-I{ROOT}", source, *objects, "-o", harness])
+    harness = build(tmp_path, "harness", *ADDRESSES)
     rules = (ROOT / "custom_ops" / "rules" / "index.inc").read_text().count("\nTFOPT_RULE(")
     assert int(run([harness]).split()[0]) >= rules * 4 * 2 * 2 * 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("checks", [ADDRESSES, THREADS], ids=["addresses", "threads"])
+def test_normalisation_stays_within_its_buffers_and_is_right(tmp_path, checks):
+    layouts = (
+        (ROOT / "tests" / "custom_ops" / "normalize_reference.h").read_text().split("kGeometries[] = {")[1]
+    )
+    count = len(re.findall(r"\{\d+, \d+", layouts.split("};")[0]))
+    assert int(run([build(tmp_path, "normalize_harness", *checks)]).split()[0]) >= count * 3 * 2
+
+
+@pytest.mark.slow
 def test_no_instruction_set_leaks_into_another(tmp_path):
     """An inline function of a wide object could serve the narrow one too; they must share no symbol."""
     for path in compile_objects(tmp_path, "-O3"):
-        if pathlib.Path(path).stem.startswith(("kernels_", "squares_", "stretches_")):
+        if pathlib.Path(path).stem.startswith(("kernels_", "squares_", "stretches_", "loops_")):
             shared = [line for line in run(["nm", path]).splitlines() if line.split()[-2] in "WVu"]
             assert shared == []
 
 
 def test_every_loop_is_vectorised(tmp_path):
     """Two loops per rule, float and double, and ten more."""
-    assert "couldn't vectorize loop" not in said_of(tmp_path, "kernels.cc", "-fopt-info-vec-missed")
+    assert "couldn't vectorize loop" not in said_of(tmp_path, "apply/kernels.cc", "-fopt-info-vec-missed")
+
+
+@pytest.mark.slow
+def test_every_loop_of_normalisation_over_elements_is_vectorised(tmp_path):
+    source = "norm/loops.cc"
+    lines = (ROOT / "custom_ops" / source).read_text().splitlines()
+    said = said_of(tmp_path, source, "-fopt-info-vec-optimized")
+    marked = [number + 1 for number, text in enumerate(lines, 1) if text.startswith("#pragma GCC ivdep")]
+    assert len(marked) >= 6
+    assert [n for n in marked if not re.search(rf"loops\.cc:{n}:\d+: optimized: loop vectorized", said)] == []
 
 
 def test_sums_of_squares_are_vectorised(tmp_path):
     """Their loops over stretches and over what is left need not be; the one over the lanes must."""
     lines = (ROOT / "custom_ops" / "apply" / "squares.cc").read_text().splitlines()
     (line,) = [number for number, text in enumerate(lines, 1) if "add_square(x[k]" in text]
-    said = said_of(tmp_path, "squares.cc", "-fopt-info-vec-optimized")
+    said = said_of(tmp_path, "apply/squares.cc", "-fopt-info-vec-optimized")
     assert len(re.findall(rf"squares\.cc:{line}:\d+: optimized: loop vectorized", said)) >= 2  # float, double
 
 
@@ -87,7 +118,7 @@ def said_of(folder, name, flag):
     """What the compiler says of one file's loops, for AVX2."""
     settings = runpy.run_path(str(ROOT / "custom_ops" / "build.py"))
     flags = [*settings["LOOPS"].split(), *settings["INSTRUCTIONS"].get("avx2", "").split()]
-    source = str(ROOT / "custom_ops" / "apply" / name)
+    source = str(ROOT / "custom_ops" / name)
     command = [COMPILER, *flags, "-DTFOPT_ISA=tried", flag, f"-I{ROOT}", "-c", source]
     output = ["-o", str(folder / "k.o")]
     return subprocess.run([*command, *output], capture_output=True, text=True, check=True).stderr
@@ -96,13 +127,7 @@ def said_of(folder, name, flag):
 @pytest.fixture(scope="module")
 def threads(tmp_path_factory):
     """threads.cc and the kernels, built with ThreadSanitizer."""
-    folder = tmp_path_factory.mktemp("threads")
-    checks = ("-O1", "-g", "-fsanitize=thread", "-pthread")
-    objects = compile_objects(folder, *checks)
-    source = str(ROOT / "tests" / "custom_ops" / "threads.cc")
-    made = str(folder / "threads")
-    run([COMPILER, "-std=c++17", *checks, f"-I{ROOT}", source, *objects, "-o", made])
-    return made
+    return build(tmp_path_factory.mktemp("threads"), "threads", *THREADS)
 
 
 @pytest.mark.slow

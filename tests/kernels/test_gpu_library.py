@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
-from tfopt.kernels import _gradients, library
+from tfopt.kernels import _gradients, library, normalize, rows
 from tfopt.kernels.registry import Status
 
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
@@ -97,6 +97,26 @@ def test_rows_of_a_gradient_are_made_dense_on_a_gpu():
     np.testing.assert_array_equal(dense, [2.0, 0.0, 5.0])
     (kept,) = _gradients.prepared([rows], [tf.Variable(tf.zeros(3))])
     assert isinstance(kept, tf.IndexedSlices)
+
+
+@pytest.mark.parametrize("why", ["", "TensorFlow sees no GPU."])
+@pytest.mark.parametrize("visible", [["GPU:0"]], indirect=True)
+def test_normalisation_runs_on_a_gpu_where_the_library_has_kernels_for_it(visible, monkeypatch, why):
+    monkeypatch.setattr(library, "load", lambda: library.Library(gpu_reason=why, ops="ops"))
+    served = None if why else "ops"
+    assert normalize.ops_of(OnGpu) == served
+    assert normalize.ops_of(tf.zeros(3)) == "ops"
+    traced = []
+    tf.function(lambda x: traced.append(normalize.ops_of(x)), autograph=False)(tf.zeros(3))
+    assert traced == [served]
+
+
+@one_gpu
+def test_products_of_rows_have_no_kernels_on_a_gpu(visible, monkeypatch):
+    monkeypatch.setattr(library, "load", lambda: library.Library(ops="ops"))
+    assert rows.ops_for(GPU) is None
+    assert rows.ops_for() is None
+    assert rows.ops_for(tf.zeros(3).device) == "ops"
 
 
 @pytest.mark.parametrize("why", ["", "TensorFlow sees no GPU."])

@@ -183,9 +183,54 @@ BAD_ROWS = {
 }
 
 
-BAD = {
-    f"{call.target}, {what}": call for bad in (BAD_UPDATES, BAD_NORMS, BAD_ROWS) for what, call in bad.items()
+X, FOUR, GROUPS = tf.ones((2, 3, 2, 2)), tf.ones(4), tf.ones((2, 2))
+FORWARD = [(X.shape, tf.float32), (GROUPS.shape, tf.float32), (GROUPS.shape, tf.float32)]
+BACKWARD = [(X.shape, tf.float32), (FOUR.shape, tf.float32), (FOUR.shape, tf.float32)]
+HOW = "run = 1 : i64, epsilon = 1.0e-3 : f32"
+
+
+def forward(operands=(X, FOUR, FOUR), results=FORWARD, how=HOW):
+    return Program("tfopt_normalize", list(operands), list(results), how)
+
+
+def backward(operands=(X, X, FOUR, GROUPS, GROUPS), results=BACKWARD, how=HOW):
+    return Program("tfopt_normalize_backward", list(operands), list(results), how)
+
+
+WIDE = tf.ones(X.shape, tf.float64)
+BAD_NORMALIZATIONS = {
+    "no operands": forward([]),
+    "an operand too many": forward([X, FOUR, FOUR, FOUR]),
+    "no results": forward(results=[]),
+    "x's axes": forward([tf.ones((2, 3, 4)), FOUR, FOUR]),
+    "x's type": forward([WIDE, FOUR, FOUR], [(X.shape, tf.float64), *FORWARD[1:]]),
+    "gamma's type": forward([X, double(np.ones(4)), FOUR]),
+    "gamma's length": forward([X, tf.ones(5), tf.ones(5)]),
+    "no gamma": forward([X, tf.ones(0), tf.ones(0)]),
+    "beta's length": forward([X, FOUR, tf.ones(5)]),
+    "result's type": forward(results=[(X.shape, tf.float16), *FORWARD[1:]]),
+    "result's shape": forward(results=[((2, 3, 2, 1), tf.float32), *FORWARD[1:]]),
+    "statistics' length": forward(results=[FORWARD[0], ((3,), tf.float32), FORWARD[2]]),
+    "statistics' type": forward(results=[FORWARD[0], (GROUPS.shape, tf.float64), FORWARD[2]]),
+    "run of nothing": forward(how="run = 0 : i64, epsilon = 1.0e-3 : f32"),
+    "run across groups": forward(how="run = 3 : i64, epsilon = 1.0e-3 : f32"),
+    "negative epsilon": forward(how="run = 1 : i64, epsilon = -1.0e-3 : f32"),
+    "epsilon that is no number": forward(how="run = 1 : i64, epsilon = 0x7FC00000 : f32"),
+    "wide epsilon": forward(how="run = 1 : i64, epsilon = 1.0e-3 : f64"),
+    "no attributes": forward(how=""),
+    "backward, an operand too few": backward([X, X, FOUR, GROUPS]),
+    "upstream's shape": backward([tf.ones((2, 3, 2, 1)), X, FOUR, GROUPS, GROUPS]),
+    "upstream's type": backward([tf.ones(X.shape, tf.float16), X, FOUR, GROUPS, GROUPS]),
+    "mean's length": backward([X, X, FOUR, FOUR[:3], GROUPS]),
+    "variance's type": backward([X, X, FOUR, GROUPS, double(np.ones((2, 2)))]),
+    "gradient's shape": backward(results=[((2, 3, 2, 1), tf.float32), *BACKWARD[1:]]),
+    "gradients' length": backward(results=[BACKWARD[0], ((5,), tf.float32), BACKWARD[2]]),
+    "gradients' type": backward(results=[*BACKWARD[:2], ((4,), tf.float64)]),
 }
+
+
+LISTS = BAD_UPDATES, BAD_NORMS, BAD_ROWS, BAD_NORMALIZATIONS
+BAD = {f"{call.target}, {what}": call for bad in LISTS for what, call in bad.items()}
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -222,3 +267,17 @@ def test_good_rows(dtype):
     np.testing.assert_array_equal(made, [[6.0], [15.0], [3.0]])
     (total,) = combination([pair, ones, double([2.0, 0.5, 1.0])], 3, dtype).run()
     np.testing.assert_array_equal(total, [5.0, 7.5, 10.0])
+
+
+def test_a_good_normalization_is_good():
+    x = tf.constant(np.random.default_rng(0).normal(size=X.shape), tf.float32)
+    y, mean, variance = forward([x, FOUR, 2 * FOUR]).run()
+    expected = (x - tf.reduce_mean(x, (1, 3), True)) / tf.sqrt(
+        tf.math.reduce_variance(x, (1, 3), True) + 1e-3
+    )
+    np.testing.assert_allclose(y, expected + 2, rtol=1e-5)
+    upstream = tf.ones(X.shape)
+    by_x, _, by_beta = backward([upstream, x, FOUR, mean, variance]).run()
+    np.testing.assert_allclose(by_x, np.zeros(X.shape), atol=1e-6)
+    np.testing.assert_array_equal(by_beta, np.full(4, 6.0))
+    np.testing.assert_array_equal(upstream, np.ones(X.shape))

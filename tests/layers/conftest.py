@@ -113,8 +113,7 @@ class Problem:
 
     def call(self, x):
         """The layer in training mode."""
-        extra = {"training": True} if isinstance(self.layer, layers.BatchNormalization) else {}
-        return self.layer(x, **extra)
+        return self.layer(x, training=True)
 
     def gradients(self, x, upstream):
         """Output, and gradients with respect to x, γ and β."""

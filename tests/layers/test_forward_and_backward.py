@@ -21,17 +21,19 @@ def test_float64_equals_the_chapters_formulas(row, problem):
     assert max(errors(case.gradients(case.x, case.upstream), case.expected())) < 1e-13
 
 
-def test_float32(row, problem):
-    case = problem(row, dtype="float32")
+@pytest.mark.parametrize("fused", [False, True])
+def test_float32(row, problem, fused):
+    case = problem(row, dtype="float32", fused=fused)
     found = case.gradients(case.x.astype(np.float32), case.upstream.astype(np.float32))
     assert all(part.dtype == tf.float32 for part in found)
     assert max(errors(found, case.expected())) < 3e-6
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 2**-8), ("float16", 2**-11)])
-def test_half_precision_rounds_inputs_and_outputs_alone(row, problem, dtype, rounding):
+def test_half_precision_rounds_inputs_and_outputs_alone(row, problem, dtype, rounding, fused):
     """From inputs that are exact in half precision, all errors are of the last rounding."""
-    case = problem(row, dtype=keras.DTypePolicy(f"mixed_{dtype}"))
+    case = problem(row, dtype=keras.DTypePolicy(f"mixed_{dtype}"), fused=fused)
     case.x, case.upstream = (tf.cast(part, dtype).numpy() for part in (case.x, case.upstream))
     y, by_x, by_gamma, by_beta = case.gradients(case.x, case.upstream)
     assert (y.dtype, by_x.dtype, by_gamma.dtype) == (dtype, dtype, tf.float32)

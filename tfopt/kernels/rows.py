@@ -15,14 +15,20 @@ from tfopt.kernels._gradients import kind_of
 DTYPES = (tf.float32, tf.float64)
 
 
-def ops_for(device=None):
-    """The library's ops where they serve tensors of a device, in the graph being traced; None elsewhere."""
+def ops_for(device=None, on_gpus=False):
+    """The library's ops where they serve tensors of a device, in the graph being traced; None elsewhere.
+
+    Args:
+        device: Name of the device; None where it is not known yet.
+        on_gpus: Whether the library for GPUs has kernels of the ops that are to be used.
+    """
     if registry.switched_off():
         return None
     loaded = library.load()
     if compiled_by_xla():
         return None if loaded.lowering_reason else loaded.ops
-    return loaded.ops if _on_cpu(device) else None
+    served = _on_cpu(device) or (on_gpus and not loaded.gpu_reason and _on_gpu(device))
+    return loaded.ops if served else None
 
 
 def products(ops, rows, vectors):
@@ -52,3 +58,8 @@ def _on_cpu(device):
     if device is None:
         return not tf.config.list_physical_devices("GPU")
     return kind_of(device) in ("CPU", None)
+
+
+def _on_gpu(device):
+    """Whether a tensor is on a GPU, or may be: where there is one TensorFlow puts operations there."""
+    return device is None or kind_of(device) == "GPU"

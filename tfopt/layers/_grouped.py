@@ -40,12 +40,13 @@ class GroupedLayer(NormalizationLayer):
         lengths[at] = channels if per_channel else self.split[0]
         self.add_scale_and_offset([lengths[axis] for axis in sorted(lengths)])
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs, mask=None, training=None):
         x = to_floating(inputs, self.compute_dtype)
         gamma, beta = scale_and_offset(self, self.view, wide(x).dtype)
         mask = expanded(type(self).__name__, mask, x.shape.rank, self.channel_axis)
         region = Region(self.axes, None if mask is None else self._divided(mask))
-        y, _ = normalize(self._divided(x), gamma, beta, region, self.epsilon)
+        fuse = bool(self.fused and training)
+        y, _ = normalize(self._divided(x), gamma, beta, region, self.epsilon, fuse)
         return tf.cast(tf.reshape(y, tf.shape(x)), self.compute_dtype)
 
     def _divided(self, x):

@@ -25,10 +25,12 @@ class NormalizationLayer(keras.layers.Layer):
     parts = tuple(f"{weight}_{part}" for part in PARTS for weight in ("beta", "gamma"))
     initial = INITIAL
 
-    def __init__(self, *, epsilon=1e-3, center=True, scale=True, **options):
+    def __init__(self, *, epsilon=1e-3, center=True, scale=True, fused=True, **options):
         parts = {name: options.pop(name, self.initial.get(name)) for name in self.parts}
         super().__init__(autocast=False, **options)
         require_not_negative(type(self).__name__, epsilon=epsilon)
+        require(isinstance(fused, bool), type(self).__name__, "fused", fused, "True or False")
+        self.fused = fused
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
@@ -52,7 +54,7 @@ class NormalizationLayer(keras.layers.Layer):
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in (*self.arguments, "epsilon", "center", "scale")}
+        own = {name: getattr(self, name) for name in (*self.arguments, "epsilon", "center", "scale", "fused")}
         parts = {name: _kind(name).serialize(getattr(self, name)) for name in self.parts}
         return super().get_config() | own | parts
 

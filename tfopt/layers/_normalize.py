@@ -1,15 +1,16 @@
 """Normalise, scale and shift in one differentiable step, with the chapter's backward pass.
 
-`forward` and `backward` are plain functions of tensors that know nothing of layers or tapes: what computes
-them in fewer passes over memory takes their place here.
+`forward` and `backward` are plain functions of tensors that know nothing of layers or tapes; a fused kernel
+takes their place where there is one.
 """
 
 import tensorflow as tf
 
+from tfopt.layers._fused import fused
 from tfopt.layers._statistics import statistics, sum_over
 
 
-def normalize(x, gamma, beta, region, epsilon):
+def normalize(x, gamma, beta, region, epsilon, fuse=False):
     """y = γ (x − μ)/√(σ² + ε) + β with the statistics of a region of x; elements left out come out as β.
 
     Only x, γ, β and the statistics are kept for the backward pass. Derivatives of every order are right.
@@ -20,23 +21,30 @@ def normalize(x, gamma, beta, region, epsilon):
         beta: β likewise.
         region: The `Region` of the statistics.
         epsilon: ε >= 0.
+        fuse: Whether a fused kernel may do it; derivatives of the second and further orders are the same.
 
     Returns:
         y in the dtype of x, and the `Statistics`, through which no derivative passes.
     """
-    measured = statistics(wide(tf.stop_gradient(x)), region)
+    kernel = fused(x, gamma, beta, region, epsilon) if fuse else None
+    if kernel is None:
+        measured = statistics(wide(_still(x)), region)
+    else:
+        y, measured = kernel.forward(_still(x), _still(gamma), _still(beta))
 
     @tf.custom_gradient
     def normalized(x, gamma, beta):
         def gradients(upstream):
-            return _gradients(x, gamma, beta, upstream, region, epsilon, measured)
+            return _gradients(x, gamma, beta, upstream, region, epsilon, measured, kernel)
 
-        return forward(_still(x), _still(gamma), _still(beta), region, epsilon, measured), gradients
+        if kernel is None:
+            return forward(_still(x), _still(gamma), _still(beta), region, epsilon, measured), gradients
+        return y, gradients
 
     return normalized(x, gamma, beta), measured
 
 
-def _gradients(x, gamma, beta, upstream, region, epsilon, measured):
+def _gradients(x, gamma, beta, upstream, region, epsilon, measured, kernel):
     """The first derivatives, from the statistics of the forward pass; themselves differentiable.
 
     Their derivative takes the statistics anew from x, so that it sees how they depend on it. Of a loop each
@@ -50,8 +58,10 @@ def _gradients(x, gamma, beta, upstream, region, epsilon, measured):
         def second(*directions):
             return backward_of_backward(x, gamma, upstream, directions, region, epsilon)
 
-        found = backward(_still(x), _still(gamma), _still(upstream), beta.shape, region, epsilon, measured)
-        return found, second
+        still = _still(x), _still(gamma), _still(upstream), beta.shape
+        if kernel is None:
+            return backward(*still, region, epsilon, measured), second
+        return kernel.backward(*still, measured), second
 
     return first(tf.identity(x), tf.identity(gamma), upstream)
 

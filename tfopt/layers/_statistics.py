@@ -45,12 +45,16 @@ class Region(NamedTuple):
         """The sum of each tensor over the axes, of all replicas if they count together."""
         return self.reduced([self.local_sum(x) for x in tensors])
 
+    def shared(self):
+        """Whether other replicas count together with this one."""
+        replica = tf.distribute.get_replica_context() if self.synchronized else None
+        return replica is not None and replica.num_replicas_in_sync > 1
+
     def reduced(self, tensors):
         """Each tensor summed over the replicas that count together."""
-        replica = tf.distribute.get_replica_context() if self.synchronized else None
-        if replica is None or replica.num_replicas_in_sync == 1:
+        if not self.shared():
             return tensors
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
     def local_count(self, x):
         """Number of elements behind each statistic on this replica, in the dtype of `x`."""

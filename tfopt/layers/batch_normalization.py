@@ -59,6 +59,8 @@ class BatchNormalization(NormalizationLayer):
         epsilon: ε >= 0, in squared units of the inputs.
         center: Whether there is β.
         scale: Whether there is γ.
+        fused: Whether fused kernels serve in training where there are any, as `tfopt.kernels.status` says. At
+            inference TensorFlow's own operations do, so that an exported model needs nothing of tfopt.
         **options: `beta_initializer`, `gamma_initializer`, `moving_mean_initializer`,
             `moving_variance_initializer`, `beta_regularizer`, `gamma_regularizer`, `beta_constraint` and
             `gamma_constraint` as in Keras' layer; `name`, `dtype` and `trainable` as in every layer.
@@ -117,7 +119,7 @@ class BatchNormalization(NormalizationLayer):
         mask = expanded("BatchNormalization", mask, x.shape.rank, self.channel_axis)
         region = Region(self.axes, mask, self.synchronized)
         if training and self.trainable:
-            y, measured = normalize(x, gamma, beta, region, self.epsilon)
+            y, measured = normalize(x, gamma, beta, region, self.epsilon, self.fused)
             self._follow(measured)
         else:
             y = forward(x, gamma, beta, region, self.epsilon, self._running(gamma.dtype))

@@ -32,6 +32,8 @@ class GroupNormalization(GroupedLayer):
         epsilon: ε >= 0, in squared units of the inputs.
         center: Whether there is β.
         scale: Whether there is γ.
+        fused: Whether fused kernels serve in training where there are any, as `tfopt.kernels.status` says. At
+            inference TensorFlow's own operations do, so that an exported model needs nothing of tfopt.
         **options: `beta_initializer`, `gamma_initializer`, `beta_regularizer`, `gamma_regularizer`,
             `beta_constraint` and `gamma_constraint` as in Keras' layer; `name`, `dtype` and `trainable` as in
             every layer.

@@ -41,6 +41,8 @@ class LayerNormalization(NormalizationLayer):
         epsilon: ε >= 0, in squared units of the inputs.
         center: Whether there is β.
         scale: Whether there is γ.
+        fused: Whether fused kernels serve in training where there are any, as `tfopt.kernels.status` says. At
+            inference TensorFlow's own operations do, so that an exported model needs nothing of tfopt.
         **options: `beta_initializer`, `gamma_initializer`, `beta_regularizer`, `gamma_regularizer`,
             `beta_constraint` and `gamma_constraint` as in Keras' layer; `name`, `dtype` and `trainable` as in
             every layer.
@@ -79,11 +81,11 @@ class LayerNormalization(NormalizationLayer):
         self.view = [input_shape[axis] if axis in own else 1 for axis in range(rank)]
         self.add_scale_and_offset(known_lengths(owner, input_shape, own))
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs, mask=None, training=None):
         x = to_floating(inputs, self.compute_dtype)
         gamma, beta = scale_and_offset(self, self.view, wide(x).dtype)
         region = Region(self.axes, self._mask_within(mask, x.shape.rank))
-        y, _ = normalize(x, gamma, beta, region, self.epsilon)
+        y, _ = normalize(x, gamma, beta, region, self.epsilon, bool(self.fused and training))
         return tf.cast(y, self.compute_dtype)
 
     def _mask_within(self, mask, rank):

@@ -9,6 +9,8 @@
 #include "custom_ops/apply/cuda/check.h"
 #include "custom_ops/apply/cuda/norm.h"
 #include "custom_ops/apply/cuda/update.h"
+#include "custom_ops/norm/cuda/check.h"
+#include "custom_ops/norm/cuda/normalize.h"
 
 namespace tfopt {
 namespace cuda {
@@ -135,6 +137,51 @@ const char* run(const tfopt_norms& step, void* stream) {
   return fault ? fault : start_global_norm(global, stream);
 }
 
+bool all_aligned(std::initializer_list<const void*> all) {
+  bool aligned = true;
+  for (const void* one : all) aligned = aligned && is_aligned(one, kAccess);
+  return aligned;
+}
+
+// What both passes take; the workspace begins at such an address too.
+template <class Step>
+void describe(const Step& step, std::initializer_list<const void*> tensors,
+              std::initializer_list<const void*> parameters, Pass& pass) {
+  pass.is = make_layout(as_geometry(step.geometry));
+  pass.type = static_cast<Type>(step.type);
+  const Layout& is = pass.is;
+  const int64_t wide = kAccess / size_of(pass.type);
+  const int64_t piece = is.way == kHeldRows ? is.width : is.way == kTiledColumns ? is.row : is.length;
+  pass.wide = piece % wide == 0 && all_aligned(tensors);
+  pass.direct = is.run == 1 && is.parameters % wide == 0 && all_aligned(parameters);
+  pass.x = step.x;
+  pass.gamma = step.gamma;
+  pass.epsilon = static_cast<float>(step.epsilon);
+  if (is.way != kEmpty) pass.share = 1.0 / static_cast<double>(is.inner * is.width);
+}
+
+const char* run(const tfopt_normalize& step, void* stream) {
+  ForwardPass pass = {};
+  describe(step, {step.x, step.y}, {step.gamma, step.beta}, pass);
+  pass.beta = step.beta;
+  pass.y = step.y;
+  pass.mean = step.mean;
+  pass.variance = step.variance;
+  return start_normalize(pass, step.workspace, stream);
+}
+
+const char* run(const tfopt_normalize_backward& step, void* stream) {
+  BackwardPass pass = {};
+  describe(step, {step.x, step.upstream, step.by_x}, {step.gamma}, pass);
+  pass.upstream = step.upstream;
+  pass.mean = step.mean;
+  pass.variance = step.variance;
+  pass.by_x = step.by_x;
+  pass.by_gamma = step.by_gamma;
+  pass.by_beta = step.by_beta;
+  return start_normalize(pass, step.workspace, stream);
+}
+
 void say(const std::string& text, char* message, size_t size) {
   if (message && size) std::snprintf(message, size, "%s", text.c_str());
 }
@@ -185,4 +232,25 @@ int64_t tfopt_cuda_norms_workspace(const tfopt_values* values, int32_t count) {
 int tfopt_cuda_norms(const tfopt_norms* norms, void* stream, char* message, size_t message_size) {
   return tfopt::cuda::guarded([=] { return tfopt::cuda::fault_of(norms); },
                               [=] { return tfopt::cuda::run(*norms, stream); }, message, message_size);
+}
+
+int64_t tfopt_cuda_normalize_workspace(const tfopt_geometry* geometry) {
+  if (!geometry || !tfopt::cuda::fault_of(*geometry).empty()) return 0;
+  return forward_workspace(tfopt::cuda::make_layout(tfopt::cuda::as_geometry(*geometry))).size;
+}
+
+int64_t tfopt_cuda_normalize_backward_workspace(const tfopt_geometry* geometry) {
+  if (!geometry || !tfopt::cuda::fault_of(*geometry).empty()) return 0;
+  return backward_workspace(tfopt::cuda::make_layout(tfopt::cuda::as_geometry(*geometry))).size;
+}
+
+int tfopt_cuda_normalize(const tfopt_normalize* step, void* stream, char* message, size_t message_size) {
+  return tfopt::cuda::guarded([=] { return tfopt::cuda::fault_of(step); },
+                              [=] { return tfopt::cuda::run(*step, stream); }, message, message_size);
+}
+
+int tfopt_cuda_normalize_backward(const tfopt_normalize_backward* step, void* stream, char* message,
+                                  size_t message_size) {
+  return tfopt::cuda::guarded([=] { return tfopt::cuda::fault_of(step); },
+                              [=] { return tfopt::cuda::run(*step, stream); }, message, message_size);
 }

@@ -1,4 +1,5 @@
-/* The fused update on NVIDIA GPUs for programs of any kind: plain C, pointers to device memory, no framework.
+/* The fused update and normalisation on NVIDIA GPUs for programs of any kind: plain C, pointers to device memory, no
+ * framework.
  *
  * Every function checks what it is given before anything is enqueued, and returns TFOPT_OK or an error code with
  * a sentence in `message`. Work runs on `stream` (a cudaStream_t, null for the default one) of the current
@@ -71,6 +72,44 @@ typedef struct {
   double limit;
 } tfopt_norms;
 
+/* A tensor [outer, inner, groups, width]: every (outer, group) has statistics of its own, over (inner, width). Gamma
+ * and beta have `parameters` numbers, each for `run` elements of a sample in a row, and start again behind the last. */
+typedef struct {
+  int64_t outer, inner, groups, width, parameters, run;
+} tfopt_geometry;
+
+/* y = gamma (x - mean) / sqrt(variance + epsilon) + beta; sums in double in an order that never changes. */
+typedef struct {
+  int32_t type; /* of x and y: not double */
+  tfopt_geometry geometry;
+  double epsilon;
+  const void* x;
+  const float* gamma;
+  const float* beta;
+  void* y;
+  float* mean;     /* [outer, groups]; 0 where there is no element */
+  float* variance;
+  double* workspace;      /* on the device, at an address divisible by 16 */
+  int64_t workspace_size; /* in doubles: at least tfopt_cuda_normalize_workspace(&geometry) */
+} tfopt_normalize;
+
+/* The gradients with respect to x, gamma and beta, given the one with respect to y. */
+typedef struct {
+  int32_t type; /* of x and both gradients like it: not double */
+  tfopt_geometry geometry;
+  double epsilon;
+  const void* x;
+  const void* upstream; /* with respect to y */
+  const float* gamma;
+  const float* mean; /* as tfopt_cuda_normalize has written them */
+  const float* variance;
+  void* by_x; /* may be `upstream` */
+  float* by_gamma;
+  float* by_beta;
+  double* workspace;
+  int64_t workspace_size; /* in doubles: at least tfopt_cuda_normalize_backward_workspace(&geometry) */
+} tfopt_normalize_backward;
+
 /* The rules, a line each: name, slots, scalars, and whether it looks ahead; separated by semicolons. */
 TFOPT_API const char* tfopt_cuda_rules(void);
 
@@ -81,6 +120,14 @@ TFOPT_API int tfopt_cuda_update(const tfopt_update* update, void* stream, char* 
 TFOPT_API int64_t tfopt_cuda_norms_workspace(const tfopt_values* values, int32_t count);
 
 TFOPT_API int tfopt_cuda_norms(const tfopt_norms* norms, void* stream, char* message, size_t message_size);
+
+/* Doubles that the passes over such a tensor need; 0 where the geometry is wrong, which the passes will tell. */
+TFOPT_API int64_t tfopt_cuda_normalize_workspace(const tfopt_geometry* geometry);
+TFOPT_API int64_t tfopt_cuda_normalize_backward_workspace(const tfopt_geometry* geometry);
+
+TFOPT_API int tfopt_cuda_normalize(const tfopt_normalize* step, void* stream, char* message, size_t message_size);
+TFOPT_API int tfopt_cuda_normalize_backward(const tfopt_normalize_backward* step, void* stream, char* message,
+                                            size_t message_size);
 
 #ifdef __cplusplus
 }

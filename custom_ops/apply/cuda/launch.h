@@ -18,11 +18,14 @@ TFOPT_ELEMENT void add(Squares& sum, const Squares& more) {
   sum.large += more.large;
 }
 
-// Goes before a loop that is to stay one: copies of its body would take registers, hence threads.
+// Goes before a loop that is to stay one: copies of its body would take registers, hence threads. The other goes
+// before one that must not stay a loop, for what it indexes to lie in registers.
 #if defined(__CUDACC__)
 #define TFOPT_ROLLED _Pragma("unroll 1")
+#define TFOPT_UNROLLED _Pragma("unroll")
 #else
 #define TFOPT_ROLLED
+#define TFOPT_UNROLLED
 #endif
 
 #if defined(__CUDACC__)

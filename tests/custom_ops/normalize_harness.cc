@@ -1,0 +1,60 @@
+// Normalises, forward and backward, without TensorFlow and on several threads, for builds with sanitizers, and compares
+// with the formulas in double. Exit code 1 names the first difference.
+#include <thread>
+
+#include "custom_ops/norm/backward.h"
+#include "custom_ops/norm/forward.h"
+#include "normalize_reference.h"
+
+namespace {
+
+constexpr int kThreads = 3;
+
+template <class Plan>
+void run(Plan& plan) {
+  const auto share = [&plan](auto work) {
+    std::vector<std::thread> threads;
+    for (int k = 0; k < kThreads; ++k)
+      threads.emplace_back([&plan, work, k] { work(k * plan.parts() / kThreads, (k + 1) * plan.parts() / kThreads); });
+    for (std::thread& thread : threads) thread.join();
+  };
+  share([&plan](int64_t begin, int64_t end) { plan.start(begin, end); });
+  plan.settle();
+  if (!plan.whole()) share([&plan](int64_t begin, int64_t end) { plan.finish(begin, end); });
+}
+
+void check(const tfopt::Table& table, const Case& c) {
+  Problem p(c);
+  const auto floats = Problem::floats;
+  tfopt::NormalizePlan forward(table, p.is, {c.type, p.x.data(), floats(p.gamma), floats(p.beta), kEpsilon},
+                               {p.y.data(), floats(p.mean), floats(p.variance)});
+  run(forward);
+  p.compare_forward();
+  // Where shifted, ∇x takes the place of ∇y.
+  Buffer upstream = p.upstream.copy();
+  Buffer& by_x = c.shifted ? upstream : p.y;
+  tfopt::NormalizeBackwardPlan backward(
+      table, p.is,
+      {c.type, p.x.data(), upstream.data(), floats(p.gamma), floats(p.mean), floats(p.variance), kEpsilon},
+      {by_x.data(), floats(p.by_gamma), floats(p.by_beta)});
+  run(backward);
+  p.compare_gradients(by_x);
+}
+
+}  // namespace
+
+int main() {
+  int cases = 0;
+  for (int k = 0; k < tfopt::kTableCount; ++k) {
+    const tfopt::Table& table = *tfopt::kTables[k];
+    if (!tfopt::use_instructions(table.instructions)) continue;
+    for (const tfopt::Type type : {tfopt::kFloat, tfopt::kHalf, tfopt::kBfloat16})
+      for (const tfopt::Geometry& is : kGeometries)
+        for (const bool shifted : {false, true}) {
+          if (const char* reason = is.refused()) return std::printf("refused: %s\n", reason), 1;
+          check(table, {table.instructions, type, is, shifted});
+          ++cases;
+        }
+  }
+  std::printf("%d cases\n", cases);
+}
