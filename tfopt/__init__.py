@@ -7,6 +7,7 @@ quieten_the_command()
 require_host()
 
 from tfopt import (  # noqa: E402
+    analysis,
     callbacks,
     curvature,
     data,
@@ -14,9 +15,13 @@ from tfopt import (  # noqa: E402
     kernels,
     layers,
     line_search,
+    losses,
+    metrics,
     optimizers,
     schedules,
     sparse_coding,
+    symmetry,
+    transforms,
 )
 from tfopt.initializers import tune_init_scale  # noqa: E402
 from tfopt.minimize import minimize  # noqa: E402
@@ -32,6 +37,7 @@ __all__ = [
     "Status",
     "SparseCoding",
     "__version__",
+    "analysis",
     "callbacks",
     "curvature",
     "data",
@@ -39,10 +45,14 @@ __all__ = [
     "kernels",
     "layers",
     "line_search",
+    "losses",
+    "metrics",
     "minimize",
     "optimizers",
     "repair_keras",
     "schedules",
     "sparse_coding",
+    "symmetry",
+    "transforms",
     "tune_init_scale",
 ]

@@ -7,6 +7,7 @@ import sys
 # Subcommand: module with `main(arguments)`, and one line of help. Imported only when asked for.
 COMMANDS = {
     "compare": ("tfopt.compare.cli", "train one model with many optimizers under equal budgets"),
+    "diagnose": ("tfopt.diagnose.cli", "say why a saved model does not train, and what to try"),
     "kernels": ("tfopt.kernels.cli", "tell which updates run as fused kernels here, and why not where not"),
 }
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tfopt.analysis._surface import SADDLE, SURFACES, VALLEY, Surface
 from tfopt.compare.specs import parse_optimizer
-from tfopt.compare.surfaces import SADDLE, SURFACES, VALLEY, Surface, Walker
+from tfopt.compare.surfaces import Walker
 
 GRADIENTS = {
     "valley": lambda x, y: np.array([x / 50, 2 * y]),

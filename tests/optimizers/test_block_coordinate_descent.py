@@ -386,7 +386,7 @@ def test_jit_takes_the_same_path(inner, order):
         np.testing.assert_allclose(compiled, plain, rtol=1e-7)
 
 
-@pytest.mark.parametrize("inner", ["nesterov", "lbfgs"])
+@pytest.mark.parametrize("inner", ["nesterov", pytest.param("lbfgs", marks=pytest.mark.slow)])
 def test_replicas_take_the_step_of_one_device(inner, strategy):
     make = lambda: blocks_around(EVERY[inner](), steps_per_block=2, order="greedy")  # noqa: E731
     alone = model_with(make(), "float64")

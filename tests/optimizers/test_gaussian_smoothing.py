@@ -247,6 +247,7 @@ def test_saved_between_two_samples_training_goes_on_bit_for_bit(tmp_path):
     assert_equal(loaded.get_weights(), model.get_weights())
 
 
+@pytest.mark.slow
 def test_jit_takes_the_same_path():
     models = [model_with(smoothing(), jit_compile=jit) for jit in (False, True)]
     for model in models:

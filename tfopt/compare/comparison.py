@@ -6,6 +6,7 @@ import pathlib
 import platform
 
 from tfopt._check import is_number, require, require_positive
+from tfopt.analysis._surface import SURFACES
 from tfopt.compare import export
 from tfopt.compare.images import load_images
 from tfopt.compare.leaderboard import Row, leaderboard
@@ -14,7 +15,7 @@ from tfopt.compare.run import Run, Task
 from tfopt.compare.settings import Settings
 from tfopt.compare.specs import default_names, parse_optimizer
 from tfopt.compare.store import Store, check_writable
-from tfopt.compare.surfaces import SURFACES, Trajectory, Walker
+from tfopt.compare.surfaces import Trajectory, Walker
 from tfopt.compare.trainer import Trainer
 from tfopt.compare.tuning import Rate, choose_rate
 from tfopt.version import VERSION

@@ -4,12 +4,13 @@ import re
 
 import jinja2
 
+from tfopt.analysis._surface import SURFACES
 from tfopt.compare import wording
 from tfopt.compare.figures.paths import path_panel
 from tfopt.compare.figures.progress import ACCURACY, AXES, LOSS, QUANTITIES, overview, panel
 from tfopt.compare.figures.sensitivity import sensitivity_panel
 from tfopt.compare.figures.style import styles
-from tfopt.compare.surfaces import EVALUATIONS, SURFACES
+from tfopt.compare.surfaces import EVALUATIONS
 
 
 def render_page(comparison):

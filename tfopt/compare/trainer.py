@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfopt.analysis._restart import restart_optimizer
 from tfopt.callbacks import EvaluationWeights
 from tfopt.compare.batches import endless_batches, scaled
 from tfopt.compare.listening import listening
 from tfopt.compare.models import build_model
 from tfopt.compare.recorder import Recorder
-from tfopt.compare.restart import restart_optimizer
 from tfopt.compare.run import Run
 
 MEASURED_AT_ONCE = 512

@@ -79,7 +79,7 @@ class Model:
     def _losses(self, x, y, sample_weight):
         """Outputs, compiled loss, further losses or None."""
         model = self.model
-        outputs = _call(model, model.call, x, training=self.training)
+        outputs = call_model(model, x, self.training)
         arguments = {"x": x, "y": y, "y_pred": outputs, "sample_weight": sample_weight}
         loss = _call(model.compute_loss, model.compute_loss, **arguments, training=self.training)
         good = loss is not None and tf.convert_to_tensor(loss).shape.rank == 0
@@ -98,6 +98,11 @@ class Model:
             if getattr(variable, "regularizer", None) is not None
         ]
         return len(self.model.losses) > len(regularized)
+
+
+def call_model(model, x, training):
+    """The outputs of a model, in training mode where it has one."""
+    return _call(model, model.call, x, training=training)
 
 
 def _call(function, signature_of, *arguments, training, **named):

@@ -3,9 +3,8 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from tfopt.analysis._figure import contours
 from tfopt.compare.figures.style import FAINT, INK, draw
-
-LEVELS = 12
 
 
 def path_panel(name, surface, trajectory, look):
@@ -40,8 +39,5 @@ def path_panel(name, surface, trajectory, look):
 
 
 def _contours(axes, surface):
-    left, right, bottom, top = surface.window
-    x, y = np.meshgrid(np.linspace(left, right, 61), np.linspace(bottom, top, 61))
-    heights = surface.height(x, y) - surface.height(*surface.minima[0])
-    levels = np.quantile(heights, np.linspace(0.02, 0.95, LEVELS))
+    x, y, heights, levels = contours(surface)
     axes.contour(x, y, heights, levels=levels, colors=FAINT, linewidths=0.6)

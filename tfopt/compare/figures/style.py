@@ -8,6 +8,8 @@ import re
 import matplotlib
 from matplotlib.figure import Figure
 
+from tfopt.analysis._figure import DASHES, MARKERS
+
 # What is drawn in these colours takes the page's own, which know light and dark. No figure may use them
 # otherwise.
 INK = "#010101"
@@ -17,8 +19,6 @@ _SERIES = tuple(f"#0a0a{number:02x}" for number in range(6))
 CSS = {INK: "currentColor", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
     color: f"var(--series-{number})" for number, color in enumerate(_SERIES)
 }
-_DASHES = ("-", (0, (5, 1.6)), (0, (1.5, 1.3)), (0, (6, 1.5, 1.2, 1.5)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "d")
 
 RC = {
     "axes.edgecolor": GRID,
@@ -62,8 +62,8 @@ class Style:
 
 def styles(labels):
     """A different style for each label: no two share colour and dashes while these last, nor markers."""
-    looks = itertools.cycle((color, dashes) for dashes in _DASHES for color in _SERIES)
-    rows = zip(labels, looks, itertools.cycle(_MARKERS), strict=False)
+    looks = itertools.cycle((color, dashes) for dashes in DASHES for color in _SERIES)
+    rows = zip(labels, looks, itertools.cycle(MARKERS), strict=False)
     return {label: Style(color, dashes, marker) for label, (color, dashes), marker in rows}
 
 

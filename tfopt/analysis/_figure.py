@@ -1,0 +1,46 @@
+"""Figures of the diagnostics, drawn with matplotlib when they are asked for."""
+
+import numpy as np
+
+# Lines that can be told apart without colours.
+DASHES = ("-", (0, (5, 1.6)), (0, (1.5, 1.3)), (0, (6, 1.5, 1.2, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "d")
+
+
+def contours(surface, count=61, levels=12):
+    """What contour lines of a surface are drawn from.
+
+    Args:
+        surface: `Surface`.
+        count: Points of the grid along each axis.
+        levels: Number of lines.
+
+    Returns:
+        (x, y, heights above the minimum, the lines' heights), closer together where the surface is flatter.
+    """
+    left, right, bottom, top = surface.window
+    x, y = np.meshgrid(np.linspace(left, right, count), np.linspace(bottom, top, count))
+    heights = surface.values(x, y) - surface.values(*np.array(surface.minima[0]))
+    return x, y, heights, np.quantile(heights, np.linspace(0.02, 0.95, levels))
+
+
+def panels(owner, count, width=5.0, height=3.6):
+    """The axes of a new figure: `count` panels in one row.
+
+    Args:
+        owner: Name of the function or method that draws.
+        count: Number of panels.
+        width: Width of a panel in inches.
+        height: Height in inches.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            f'{owner}.plot: expected matplotlib, found none: pip install "tfopt[compare]".', name="matplotlib"
+        ) from error
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    return list(figure.subplots(1, count, squeeze=False)[0])
