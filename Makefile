@@ -22,13 +22,16 @@ SUITE = --pyargs tfopt "$(CURDIR)/tests"
 
 # pip must not run twice in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test test-all bench bench-peers lint format bazel clean distclean
+.PHONY: help demo gallery test test-all bench bench-peers lint format bazel clean distclean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.tfopt  ## Compare every optimizer on 5,000 handwritten digits; the page is demo/index.html.
 	$(BIN)/tfopt compare --output demo $(DEMO_ARGS)
+
+gallery: .venv/.tfopt  ## Draw the chapter's pictures anew, into docs/figures.
+	$(BIN)/python examples/chapter --output docs/figures
 
 test: lint .venv/.tfopt  ## Lint, build and install the wheel, test it from an empty folder.
 	$(PYTEST) -m "not slow" $(SUITE)
@@ -39,8 +42,8 @@ test-all: lint .venv/.tfopt  ## The same with the slow tests.
 bench: .venv/.tfopt  ## Measure update steps beside Keras'; the tables go to benchmarks/README.md.
 	$(BIN)/python benchmarks $(BENCH_ARGS)
 
-bench-peers: .venv/peers/.tfopt  ## Adam and L-BFGS beside other libraries', in an environment of their own.
-	$(PEERS)/python benchmarks $(or $(BENCH_ARGS),peers direction_methods evaluations_to_target)
+bench-peers: .venv/peers/.tfopt  ## Layers, Adam and L-BFGS beside other libraries', in an environment of their own.
+	$(PEERS)/python benchmarks $(or $(BENCH_ARGS),normalization peers direction_methods evaluations_to_target)
 
 lint: .venv/.dev  ## Style, docstrings, types.
 	$(BIN)/ruff check .
