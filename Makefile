@@ -78,7 +78,7 @@ distclean: clean  ## Remove the environment and the demo's results as well.
 
 # setuptools keeps removed modules in build/ and would pack them again.
 .venv/.tfopt: $(SOURCES) .venv/.demo
-	rm -rf build/lib build/bdist.* dist *.egg-info
+	rm -rf build/lib* build/bdist.* dist *.egg-info
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl
 	touch $@
