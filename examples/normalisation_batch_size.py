@@ -77,7 +77,9 @@ def errors(images, norm, batch_size, seed, options):
     """Error in per cent on what the network was trained on and on the test set, and the seconds it took."""
     keras.utils.set_random_seed(seed)
     model = network(images.shape, images.classes, NORMS[norm], options.width)
-    x, y = (part[: options.samples] for part in images.train)
+    # The data may lie class by class.
+    chosen = np.random.default_rng(0).permutation(len(images.train[0]))[: options.samples]
+    x, y = (np.asarray(part)[chosen] for part in images.train)
     steps = options.epochs * -(-len(x) // batch_size)
     rate = keras.optimizers.schedules.CosineDecay(options.rate * batch_size / 32, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
