@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import keras
 
+from tfopt.analysis._convolutions import CONVOLUTIONS
 from tfopt.analysis._finding import Finding
 from tfopt.layers.batch_normalization import BatchNormalization
 from tfopt.symmetry._glue import calls_of
@@ -13,16 +14,7 @@ from tfopt.symmetry._units import require_graph
 NORMALIZATIONS = (keras.layers.BatchNormalization, BatchNormalization)
 WITH_BIAS = (
     keras.layers.Dense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
+    *CONVOLUTIONS,
 )
 # A constant added to a channel is added to what these make of it.
 KEEPS_A_CONSTANT = (

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._check import is_number, require
+from tfopt.analysis._convolutions import CONVOLUTIONS
 from tfopt.analysis._finding import Finding
 from tfopt.analysis._taps import Taps
 from tfopt.curvature._batches import Batches, size_of
@@ -30,16 +31,7 @@ WITH_ACTIVATION = (
     keras.layers.Activation,
     keras.layers.Dense,
     keras.layers.EinsumDense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
+    *CONVOLUTIONS,
     keras.layers.SimpleRNN,
 )
 
