@@ -3,6 +3,7 @@
 import importlib
 
 PICTURES = (
+    "gradient_norm",
     "cliff",
     "growing_batches",
     "momentum",

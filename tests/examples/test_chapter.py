@@ -53,6 +53,14 @@ def test_momentum_needs_fewer_steps(tmp_path):
     assert momentum < plain / 2
 
 
+def test_the_gradient_grows_while_the_error_falls(tmp_path):
+    found = seen("gradient_norm", tmp_path)
+    assert found["reading"].reading.name == "GROWING"
+    assert np.median(found["norm"][-5:]) > 5 * np.median(found["norm"][:5])
+    assert found["error"][-1] < found["error"][0] - 20.0
+    assert max(found["curvature"]) > 100 * found["curvature"][0]
+
+
 def test_clipped_steps_stay_at_the_cliff(tmp_path):
     found = seen("cliff", tmp_path)
     plain, clipped = found["lengths"].values()
