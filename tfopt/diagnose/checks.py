@@ -16,6 +16,7 @@ from tfopt.analysis.output_marginals import kind_of, losses_of
 from tfopt.callbacks._probe import rate_of
 from tfopt.curvature.classify_critical_point import Kind
 from tfopt.diagnose.section import Check, Picture, Section
+from tfopt.optimizers._direction_optimizer import DirectionOptimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,8 @@ def flow(subject):
     if recurrent_layers(subject.model):
         for radius in analysis.recurrent_spectral_radius(subject.model):
             facts.append((f"Spectral radius at rest, {radius.name}", f"{radius.radius:.3g}"))
-            # What the data show, goes before what rest promises.
-            findings += [] if found.time else radius.findings
+            # What the data show goes before what rest promises.
+            findings += [] if radius.name in found.time else radius.findings
     return Section("Gradient by layer and by time step", tuple(facts), tuple(findings), tuple(pictures))
 
 
@@ -211,11 +212,15 @@ CHECKS = (
 
 
 def learning_rate_of(model, given):
-    """The learning rate given, else that of the model's optimizer, else 0.01."""
+    """The learning rate given, else that of the model's optimizer, else 0.01.
+
+    A method with a line search has none: its 1.0 is the first trial of each search.
+    """
     if given is not None:
         return float(given)
     optimizer = model.optimizer
     known = isinstance(optimizer, keras.optimizers.Optimizer) and hasattr(optimizer, "learning_rate")
+    known = known and not isinstance(optimizer, DirectionOptimizer)
     rate = rate_of(optimizer) if known else 0.0
     return rate if math.isfinite(rate) and rate > 0 else 0.01
 

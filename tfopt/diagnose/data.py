@@ -1,6 +1,7 @@
 """The data and the model that the command line names."""
 
 import pathlib
+import warnings
 import zipfile
 from typing import Any, NamedTuple
 
@@ -30,7 +31,10 @@ def load_model(path):
     """A saved model; ValueError in one line where it cannot be had."""
     require(pathlib.Path(path).exists(), "diagnose", "model", str(path), "a file that exists")
     try:
-        model = keras.models.load_model(path)
+        with warnings.catch_warnings():
+            # Slots of the optimizer are not looked at.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
+            model = keras.models.load_model(path)
     except Exception as error:  # the archive, the classes, the weights: each has its own error
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(
