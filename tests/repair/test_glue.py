@@ -5,6 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
+import tfopt
 from tfopt.repair import _glue
 
 
@@ -30,3 +31,60 @@ def test_flatten_layers_reaches_wrapped_layers():
     found = _glue.layers_within(model)
     assert inner in found
     assert "_flatten_layers" in inspect.getsource(_glue)
+
+
+def test_maybe_symbolic_build_and_symbolic_build_see_the_first_batch(strategy):
+    owner = _glue.trainers.TensorFlowTrainer
+    parameters = inspect.signature(owner._maybe_symbolic_build).parameters
+    assert list(parameters) == ["self", "iterator", "data_batch"]
+    assert "_symbolic_build(data_batch=" in inspect.getsource(owner._maybe_symbolic_build)
+    with strategy.scope():
+        model = keras.Sequential([keras.layers.Dense(1)])
+        assert model._distribute_strategy is strategy
+    model.compile("sgd", "mse")
+    with tfopt.repair_keras():
+        model.fit(tf.ones((4, 2)), tf.ones((4, 1)), verbose=0)
+    assert model.layers[0].kernel.shape == (2, 1)
+
+
+def test_reduce_per_replica_is_where_results_become_one(monkeypatch):
+    owner = _glue.trainers
+    assert list(inspect.signature(owner.reduce_per_replica).parameters) == ["values", "strategy", "reduction"]
+    assert not owner._collective_all_reduce_multi_worker(tf.distribute.get_strategy())
+    assert owner._collective_all_reduce_multi_worker(_glue._Workers())
+    calls = []
+    monkeypatch.setattr(
+        owner, "reduce_per_replica", lambda values, *_, **options: calls.append(options) or values
+    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(tf.ones((4, 2)), tf.ones((4, 1)), verbose=0)
+    assert calls == [{"reduction": "auto"}]
+
+
+def test_make_function_makes_train_and_test_functions_and_autoconvert_optionals_wraps_the_step(monkeypatch):
+    owner = _glue.trainers.TensorFlowTrainer
+    assert list(inspect.signature(owner._make_function).parameters) == ["self", "step_function"]
+    made = []
+    monkeypatch.setattr(owner, "_make_function", lambda self, step: made.append(step))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.make_train_function()
+    model.make_test_function()
+    assert made == [model.train_step, model.test_step]
+    absent = tf.experimental.Optional.from_value(1)
+    assert model._autoconvert_optionals(lambda data: data)((absent, 2)) == (None, 2)
+
+
+def test_cond_branch_func_graph_is_the_graph_of_a_branch():
+    seen = []
+
+    def branch():
+        seen.append(isinstance(tf.compat.v1.get_default_graph(), _glue.CondBranchFuncGraph))
+        return tf.constant(1)
+
+    tf.function(lambda x: tf.cond(x, branch, branch)).get_concrete_function(tf.TensorSpec((), tf.bool))
+    assert seen == [True, True]
+    seen.clear()
+    tf.function(branch).get_concrete_function()
+    assert seen == [False]

@@ -1,6 +1,7 @@
 """repair_keras: second derivatives against finite differences of the gradient, before, during and after."""
 
 import sys
+import types
 
 import keras
 import numpy as np
@@ -9,11 +10,12 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.repair import _glue, repair_keras, stopped_moments
-from tfopt.repair._repair import Patch, Repair
+from tfopt.repair._repair import Patch, Patches, Repair
 from tfopt.repair.stopped_moments import graph_has_stopped_moments, unmended_layers
 
 # The package's attribute of this name is the function.
 MODULE = sys.modules["tfopt.repair.repair_keras"]
+NAMES = ("normalization", "multi_worker_fit", "steps_per_execution")
 LAYERS = {
     "batch": lambda: keras.layers.BatchNormalization(dtype="float64"),
     "batch, first axis": lambda: keras.layers.BatchNormalization(axis=1, dtype="float64"),
@@ -145,13 +147,14 @@ def test_the_original_function_itself_comes_back():
 def test_it_says_what_it_did(capsys):
     with tfopt.repair_keras() as outer:
         with tfopt.repair_keras() as inner:
-            assert (outer.mended, inner.mended) == (("normalization",), ())
-            assert repr(outer) == "Repairs(mended=['normalization'])"
+            assert (outer.mended, inner.mended) == (NAMES, ())
+            assert repr(outer) == f"Repairs(mended={list(NAMES)})"
         # The inner call mended nothing, so the end of its block undoes nothing.
         assert not stopped_moments.keras_stops_moments()
     said = capsys.readouterr().out.splitlines()
-    assert ["mended second" in said[0], "earlier call" in said[1], "undid" in said[2]] == [True] * 3
-    assert len(said) == 3
+    assert ["mended" in line for line in said] == [True] * 6 + [False] * 3
+    assert ["earlier call" in line for line in said] == [False] * 3 + [True] * 3 + [False] * 3
+    assert ["undid" in line for line in said] == [False] * 6 + [True] * 3
     outer.undo()
     tfopt.repair_keras(undo=True)
     assert capsys.readouterr().out == ""
@@ -170,7 +173,7 @@ def test_nothing_happens_where_keras_is_mended_or_unknown(monkeypatch, capsys):
     entry = MODULE.REPAIRS[0]._replace(apply=lambda: touched.append("applied"))
     monkeypatch.setattr(MODULE, "REPAIRS", (entry._replace(present=lambda: False),))
     assert tfopt.repair_keras().mended == ()
-    assert f"Keras {keras.__version__} has them right" in capsys.readouterr().out
+    assert f"Keras {keras.__version__} has it right" in capsys.readouterr().out
     monkeypatch.setattr(MODULE, "REPAIRS", (entry,))
     monkeypatch.setattr(keras, "__version__", "3.99.0")
     assert tfopt.repair_keras().mended == ()
@@ -210,6 +213,19 @@ def test_undo_does_not_overwrite_what_somebody_else_put_there():
     Owner.attribute = "replacement"
     patch.undo()
     assert Owner.attribute == "original"
+
+
+def test_several_patches_are_undone_together_or_not_at_all():
+    owner = types.SimpleNamespace(__name__="owner", first=1, second=2)
+    both = Patches(Patch(owner, "first", -1), Patch(owner, "second", -2))
+    both.apply()
+    owner.second = "theirs"
+    with pytest.raises(RuntimeError, match=r"owner\.second"):
+        both.undo()
+    assert (owner.first, owner.second) == (-1, "theirs")
+    owner.second = -2
+    both.undo()
+    assert (owner.first, owner.second) == (1, 2)
 
 
 @pytest.mark.parametrize("undo", [1, "yes", None])

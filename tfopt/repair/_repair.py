@@ -40,9 +40,32 @@ class Patch:
 
     def undo(self):
         """Put the original back, unless somebody else has replaced the replacement."""
+        self.require_in_place()
+        setattr(self.owner, self.name, self.original)
+
+    def require_in_place(self):
+        """Raise RuntimeError if somebody else has replaced the replacement."""
         if getattr(self.owner, self.name) is not self.replacement:
             raise RuntimeError(
                 f"repair_keras: expected {self.owner.__name__}.{self.name} as the repair left it, found it "
                 "replaced. Undo that first."
             )
-        setattr(self.owner, self.name, self.original)
+
+
+class Patches:
+    """Several attributes that are replaced and put back together."""
+
+    def __init__(self, *patches: Patch):
+        self.patches = patches
+
+    def apply(self):
+        """Put every replacement in its attribute's place."""
+        for patch in self.patches:
+            patch.apply()
+
+    def undo(self):
+        """Put every original back, or none where somebody else has replaced a replacement."""
+        for patch in self.patches:
+            patch.require_in_place()
+        for patch in self.patches:
+            patch.undo()

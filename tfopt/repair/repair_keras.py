@@ -6,9 +6,11 @@ import keras
 
 from tfopt._check import require
 from tfopt.repair._repair import Repair
+from tfopt.repair.multi_worker_fit import MULTI_WORKER_FIT
 from tfopt.repair.normalization import NORMALIZATION
+from tfopt.repair.steps_per_execution import STEPS_PER_EXECUTION
 
-REPAIRS = (NORMALIZATION,)
+REPAIRS = (NORMALIZATION, MULTI_WORKER_FIT, STEPS_PER_EXECUTION)
 
 # Repair by name, in the order they were applied; each call's own entries, so that a handle undoes no other's.
 _applied: dict[str, "_Applied"] = {}
@@ -55,6 +57,14 @@ def repair_keras(*, undo=False):
       `tf.nn.moments`, first derivatives are right and Hessian-vector products are wrong by 1 to 12 %; every
       Newton step, gradient penalty and loss with derivatives in it is affected. After the repair nothing is
       stopped; values stay the same to the bit and first derivatives to rounding.
+    * ``multi_worker_fit``: `fit` and `evaluate` under `MultiWorkerMirroredStrategy`, which raise as they
+      come. Keras reduces a whole batch over the workers to learn its shapes, and scalars along an axis that
+      they lack. After the repair the model is built from the worker's own share of the first batch, and each
+      result is the mean over all replicas.
+    * ``steps_per_execution``: above 1, `fit` raises under every strategy that synchronizes replicas by
+      TensorFlow's collectives, and `evaluate` on several workers too, since Keras takes the steps within
+      branches, where collectives do not run. After the repair they are taken in a plain loop; a last
+      execution may be short, as on one device. Keras' `unrolled_steps_per_execution` has no effect then.
 
     Call it before models are compiled: a function traced earlier keeps what it was traced with. A second call
     changes nothing.
@@ -75,8 +85,11 @@ def repair_keras(*, undo=False):
         >>> with tfopt.repair_keras() as repairs:
         ...     repairs.mended
         tfopt.repair_keras: mended second derivatives through BatchNormalization, LayerNormalization and ...
-        ('normalization',)
-        tfopt.repair_keras: undid the repair of second derivatives through BatchNormalization, ...
+        tfopt.repair_keras: mended fit and evaluate under MultiWorkerMirroredStrategy.
+        tfopt.repair_keras: mended steps_per_execution > 1 on several replicas.
+        ('normalization', 'multi_worker_fit', 'steps_per_execution')
+        tfopt.repair_keras: undid the repair of steps_per_execution > 1 on several replicas.
+        ...
 
     Source: the derivative of the variance with respect to the mean is zero, that derivative's own is not.
     """
@@ -112,7 +125,7 @@ def _reason_not_to(repair, version):
         return "mended by an earlier call"
     if not repair.applies(version):
         return f"the repair was not tried on Keras {version}"
-    return "" if repair.present() else f"Keras {version} has them right"
+    return "" if repair.present() else f"Keras {version} has it right"
 
 
 def _say(sentence):
