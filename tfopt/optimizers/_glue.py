@@ -20,6 +20,7 @@ from keras.src.utils.tracking import no_automatic_dependency_tracking
 from tfopt._check import is_number, require, require_not_negative, require_positive
 from tfopt.optimizers import _flat, _state
 from tfopt.optimizers import _update as update
+from tfopt.optimizers._agreement import portable_config, require_agreement
 from tfopt.optimizers._curvature import TracedHessian
 from tfopt.optimizers._update import Options, Step, compute_dtype
 
@@ -65,6 +66,8 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if is_number(learning_rate):
             learning_rate = float(learning_rate)
         super().__init__(learning_rate, name=name, **keras_options)
+        # What this worker was given: the variable made of it holds what the first one was.
+        self._given_rate = learning_rate if is_number(learning_rate) else None
         self._hyper = _Untracked(dict(hyper))
         self._patterns = _Untracked(
             (dict(learning_rate_multipliers or {}), tuple(weight_decay_exclude or ()))
@@ -134,11 +137,14 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         variables = list(variables)
+        owner = type(self).__name__
+        _check_scope(owner, self._distribution_strategy, variables)
+        require_agreement(owner, self._distribution_strategy, lambda: self._description(variables))
         self._trainable_variables = variables
         self._trainable_variables_indices = {self._var_key(v): i for i, v in enumerate(variables)}
         parts = self._parts.value
         if self.machine.flat:
-            _check_weights(type(self).__name__, variables)
+            _check_weights(owner, variables)
             self.machine.admit(_size(variables), _flat.vector_dtype([_native(v) for v in variables]))
         self.machine.arrange([_path(v) for v in variables], [tuple(v.shape) for v in variables])
         for slot in self.machine.slots:
@@ -155,6 +161,12 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         self.built = True
         if parts.get("pending"):
             _state.load(self, parts.pop("pending"))
+
+    def _description(self, variables):
+        """What has to be the same on every worker."""
+        shapes = [[v.name.split(":")[0], list(v.shape), tf.as_dtype(v.dtype).name] for v in variables]
+        given = {} if self._given_rate is None else {"learning_rate": self._given_rate}
+        return {"class": type(self).__name__, "variables": shapes} | portable_config(self) | given
 
     def _add_accumulators(self, parts, variables):
         if not self.gradient_accumulation_steps:
@@ -510,6 +522,22 @@ def _size(variables):
 
 def _zeros(variable):
     return tf.zeros(variable.shape, _native(variable).dtype)
+
+
+def _check_scope(owner, strategy, variables):
+    """Refuse variables of another strategy than the optimizer's, which no all-reduce would keep equal."""
+    for v in variables:
+        native = _native(v)
+        if isinstance(native, tf.distribute.DistributedValues):
+            fits = strategy.extended.variable_created_in_scope(native)
+        else:
+            fits = strategy.num_replicas_in_sync == 1
+        if not fits:
+            raise ValueError(
+                f"{owner}: expected variables of the scope of the strategy that the optimizer was "
+                f"created in, {type(strategy).__name__}; {_path(v)} was not. Create the model and the "
+                "optimizer within `with strategy.scope():`."
+            )
 
 
 def _check_weights(owner, variables):
