@@ -81,3 +81,41 @@ def test_print_msg_prints_where_the_progress_bar_does(interactive, capsys):
     finally:
         keras.config.enable_interactive_logging()
     assert capsys.readouterr().out == ("Stage 1/2: dense\n" if interactive else "")
+
+
+def test_save_state_writes_the_file_of_save_weights(tmp_path):
+    assert "saving_lib._save_state" in inspect.getsource(_glue)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(7)
+    (tmp_path / "mine.weights.h5").write_bytes(_glue.weights_file(model))
+    weights = model.get_weights()
+    model.set_weights([np.zeros_like(value) for value in weights])
+    model.optimizer.iterations.assign(0)
+    model.load_weights(tmp_path / "mine.weights.h5")
+    assert int(model.optimizer.iterations.numpy()) == 7
+    for left, right in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_initial_epoch_and_train_function_and_dataset_are_what_fit_uses(tmp_path):
+    """`_initial_epoch`, `train_function` of a model, `_dataset` of its iterator, `_symbolic_build`."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            place = {"epoch": 1, "batch": 2, "iterators": 1, "position": 2}
+            _glue.begin_with(self.model, 1)
+            self.watch = _glue.DataWatch(self.model, place, lambda: seen.append("built"))
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((epoch, self.watch.place(epoch + 1, 0)))
+
+    x = np.ones((6, 1))
+    history = model.fit(x, x, batch_size=2, epochs=2, verbose=0, callbacks=[Watch()])
+    assert seen == ["built", (1, {"epoch": 2, "batch": 0, "iterators": 2, "position": 0})]
+    assert history.epoch == [1]
+    assert int(model.optimizer.iterations.numpy()) == 1

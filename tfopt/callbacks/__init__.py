@@ -1,5 +1,6 @@
 """Callbacks for `fit`, one import line each."""
 
+from tfopt.callbacks.backup_and_restore import BackupAndRestore
 from tfopt.callbacks.common_random_numbers import CommonRandomNumbers
 from tfopt.callbacks.continuation_stages import ContinuationStages
 from tfopt.callbacks.curvature_monitor import CurvatureMonitor
@@ -10,6 +11,7 @@ from tfopt.callbacks.greedy_pretraining import GreedyPretraining
 from tfopt.callbacks.learning_rate_finder import LearningRateFinder
 
 __all__ = [
+    "BackupAndRestore",
     "CommonRandomNumbers",
     "ContinuationStages",
     "CurvatureMonitor",
