@@ -9,6 +9,7 @@ COMMANDS = {
     "compare": ("tfopt.compare.cli", "train one model with many optimizers under equal budgets"),
     "diagnose": ("tfopt.diagnose.cli", "say why a saved model does not train, and what to try"),
     "kernels": ("tfopt.kernels.cli", "tell which updates run as fused kernels here, and why not where not"),
+    "serve": ("tfopt.distribute.cli", "run a worker or parameter server for asynchronous training"),
 }
 
 

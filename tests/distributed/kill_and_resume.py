@@ -1,0 +1,121 @@
+"""Trains in child processes that are killed at random moments, and compares with training left alone.
+
+Children are forked from one process that has imported TensorFlow and run nothing of it.
+Run ``python kill_and_resume.py FOLDER REPLICAS STORIES KILLS SEED``; prints one JSON list.
+"""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+import traceback
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfopt
+
+EPOCHS, BATCHES, SAVE_FREQ = 4, 12, 3
+
+
+class Slowly(keras.callbacks.Callback):
+    """Says that training has begun, and leaves time to be killed in."""
+
+    def __init__(self, pipe):
+        super().__init__()
+        self.pipe = pipe
+
+    def on_train_begin(self, logs=None):
+        os.write(self.pipe, b"x")
+
+    def on_train_batch_end(self, batch, logs=None):
+        time.sleep(0.01)
+
+
+def train(folder, pipe, replicas, result):
+    """One run, from the last backup in `folder` if there is one; weights and all state go to `result`."""
+    random_numbers = np.random.default_rng(0)
+    x = random_numbers.normal(size=(BATCHES * 8, 6)).astype("float32")
+    y = (x[:, :1] * x[:, 1:2] > 0).astype("float32")
+    keras.utils.set_random_seed(5)
+    strategy = tf.distribute.get_strategy()
+    if replicas > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+        devices = [f"CPU:{number}" for number in range(replicas)]
+        strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        layers = [keras.layers.Dense(8, "tanh"), keras.layers.Dropout(0.2)]
+        model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(1, "sigmoid")])
+        optimizer = tfopt.Adam(0.02)
+        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    backup = tfopt.callbacks.BackupAndRestore(folder, save_freq=SAVE_FREQ)
+    model.fit(x, y, batch_size=8, epochs=EPOCHS, verbose=0, callbacks=[backup, Slowly(pipe)])
+    state = [np.asarray(tf.convert_to_tensor(v)) for v in (*model.variables, *optimizer.variables)]
+    np.savez(result, *state)
+
+
+def child(folder, replicas, result):
+    """Fork; returns the child's number, once it trains, and the time that took."""
+    reader, writer = os.pipe()
+    number = os.fork()
+    if number == 0:
+        code = 1
+        try:
+            os.close(reader)
+            train(folder, writer, replicas, result)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
+    os.close(writer)
+    if not os.read(reader, 1):
+        raise RuntimeError("a child ended before it trained")
+    os.close(reader)
+    return number
+
+
+def ends_well(number):
+    """Wait for a child; whether it ended by itself."""
+    _, status = os.waitpid(number, 0)
+    if status not in (0, signal.SIGKILL):
+        raise RuntimeError(f"a child failed with status {status}")
+    return status == 0
+
+
+def story(folder, replicas, times, result):
+    """A run that is killed after each of `times` seconds of training; how often, and what it left."""
+    folder.mkdir()
+    kills = 0
+    for seconds in (*times, None):
+        number = child(folder / "backups", replicas, result)
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(number, signal.SIGKILL)
+        if ends_well(number):
+            break
+        kills += 1
+    return {"kills": kills, "backups": (folder / "backups").exists()}, dict(np.load(result))
+
+
+def main(folder, replicas, stories, kills, seed):
+    """Run the stories; a kill comes anywhere in the time that training takes when left alone."""
+    chance, report = random.Random(seed), []
+    number, begin = child(folder / "alone", replicas, folder / "alone.npz"), time.monotonic()
+    assert ends_well(number)
+    seconds = time.monotonic() - begin
+    reference = dict(np.load(folder / "alone.npz"))
+    for index in range(stories):
+        times = [chance.uniform(0.0, 0.9 * seconds) for _ in range(kills)]
+        told, found = story(folder / f"story_{index}", replicas, times, folder / f"story_{index}.npz")
+        same = [np.array_equal(found.get(name), reference[name]) for name in reference]
+        report.append(told | {"equal": all(same) and len(found) == len(reference), "times": times})
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:]))

@@ -1,0 +1,139 @@
+"""Every row of the index on two replicas, and on two and three real workers: the weights of one device."""
+
+import fcntl
+import functools
+import importlib.util
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfopt
+
+SCRIPT = pathlib.Path(__file__).with_name("contract.py")
+SPEC = importlib.util.spec_from_file_location("distributed_contract", SCRIPT)
+contract = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(contract)
+ROWS = contract.ROWS
+# One of each kind, in every run of the tests: a rule with all options, and a method.
+QUICK = ["Adam 1, accumulate", "LBFGS"]
+# What all rows of a way of running may take together, in seconds.
+LIMIT = 3000
+# Each name once; the other options differ in what happens after the gradients have been summed.
+THREE = [name for name in ROWS if not name.endswith("accumulate")]
+WAYS = {"replicas": ("replicas", 1), "two workers": ("workers", 2), "three workers": ("workers", 3)}
+NAMES = {"replicas": list(ROWS), "two workers": list(ROWS), "three workers": THREE}
+
+
+def arrays(path):
+    """{row: {name: array}} of one process."""
+    found = {}
+    with np.load(path) as stored:
+        for key in stored.files:
+            row, name = key.split("|")
+            found.setdefault(row, {})[name] = stored[key]
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, new_cluster, worker_id):
+    """results(kind, count, names): what each process came to; run once for all processes of pytest."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+
+    @functools.cache
+    def run(kind, count, names):
+        folder = shared / f"contract-{kind}-{count}"
+        folder.mkdir(exist_ok=True)
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            paths = [folder / f"{kind}-{index}.npz" for index in range(count)]
+            if not all(path.exists() for path in paths):
+                cluster = new_cluster(folder)
+                if kind == "workers":
+                    cluster.start(SCRIPT, kind, folder, *names, count=count)
+                else:
+                    cluster.launch(SCRIPT, kind, folder, *names)
+                cluster.succeed(LIMIT)
+        return [arrays(path) for path in paths]
+
+    return run
+
+
+def assert_near(found, expected, tolerance):
+    """Weights and results; one device that accumulates has a sum more in its state."""
+    found, expected = (
+        {name: value for name, value in one.items() if not name.startswith("state")}
+        for one in (found, expected)
+    )
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], tolerance, tolerance, err_msg=name)
+
+
+def assert_same_on_each(processes):
+    """Weights and state bit for bit; results too, which all workers reduce together."""
+    first, *others = processes
+    assert all(process["replicas differ"] == 0 for process in processes)
+    for other in others:
+        for name, value in first.items():
+            np.testing.assert_array_equal(other[name], value, err_msg=name)
+
+
+def assert_refused(processes, message):
+    """An error on each: TensorFlow's own on one at least, on others perhaps that their peer gave up."""
+    errors = [str(process["error"]) for process in processes]
+    assert any(re.search(message, error) for error in errors)
+
+
+def assert_contract(row, alone, processes):
+    errors = [str(process["error"]) for process in [alone, *processes] if "error" in process]
+    assert errors == []
+    assert_same_on_each(processes)
+    if row.equal:
+        assert_near(processes[0], alone, row.tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "name"), [(way, name) for way in WAYS for name in NAMES[way]])
+def test_replicas_and_workers_equal_one_device(way, name, results):
+    kind, count = WAYS[way]
+    (alone,) = results("alone", 1, tuple(ROWS))
+    processes = results(kind, count, tuple(NAMES[way]))
+    found = [process[name] for process in processes]
+    if kind in ROWS[name].errors:
+        assert_refused(found, ROWS[name].errors[kind])
+    else:
+        assert_contract(ROWS[name], alone[name], found)
+
+
+def test_two_workers_equal_one_device(cluster, tmp_path):
+    """The most telling rows: started once, compared with this process."""
+    cluster.start(SCRIPT, "workers", tmp_path, *QUICK, count=2).succeed(120)
+    processes = [arrays(tmp_path / f"workers-{index}.npz") for index in range(2)]
+    for name in QUICK:
+        alone = contract.train(ROWS[name], tf.distribute.get_strategy())
+        assert_contract(ROWS[name], alone, [process[name] for process in processes])
+
+
+def test_every_name_of_the_index_has_a_row():
+    def missing(names):
+        return [name for name in names if not any(row.startswith(name) for row in ROWS)]
+
+    assert missing(tfopt.optimizers.__all__) == []
+    assert missing(set(tfopt.layers.__all__) - {"recalibrate_batch_norm"}) == []
+    assert missing(tfopt.callbacks.__all__) == []
+
+
+def test_a_wrong_result_is_seen():
+    """The comparison itself: a change of 1e-5 in one weight, and of one bit between workers."""
+    good = {"weight 0": np.ones(3, "float32"), "replicas differ": np.array(0)}
+    off = {**good, "weight 0": good["weight 0"] + np.float32(1e-5)}
+    bit = {**good, "weight 0": np.nextafter(good["weight 0"], np.float32(2))}
+    row = contract.Row(None)
+    assert_contract(row, good, [good, good])
+    for alone, processes in ((good, [off, off]), (good, [good, bit]), (good, [good, {**good, "error": "x"}])):
+        with pytest.raises(AssertionError):
+            assert_contract(row, alone, processes)

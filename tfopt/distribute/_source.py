@@ -1,0 +1,77 @@
+"""Where batches come from: the coordinator deals them out, or every worker reads its own."""
+
+import keras
+import tensorflow as tf
+
+from tfopt._check import require, require_integer
+from tfopt.distribute import _glue
+
+
+def source_of(coordinator, x, steps, **data):
+    """The source for what `fit` was given.
+
+    Args:
+        coordinator: A `tf.distribute.coordinator.ClusterCoordinator`.
+        x: Inputs as Keras' `fit` takes them, or a function without arguments that returns a dataset.
+        steps: Batches of an epoch, or None for as many as there are.
+        **data: Further arguments of `fit` about the data.
+    """
+    if callable(x) and not isinstance(x, keras.utils.PyDataset):
+        given = sorted(name for name, value in data.items() if name != "shuffle" and value is not None)
+        require(
+            not given,
+            "AsynchronousTrainer.fit",
+            ", ".join(given),
+            [type(data[name]).__name__ for name in given],
+            "None, since the function given as x makes the dataset with all that is in it",
+        )
+        return FromWorkers(coordinator, x, steps)
+    return FromCoordinator(x=x, steps_per_epoch=steps, **data)
+
+
+class FromCoordinator:
+    """The batches that Keras' `fit` would train on, in that order, each sent to the next free worker.
+
+    Every sample is seen once in an epoch, however fast or slow a worker is.
+    """
+
+    def __init__(self, **data):
+        self._batches = _glue.batches_like_fit(**data)
+        for _, _, iterator in self._batches:
+            # Shapes without the number of samples: the last batch may be smaller.
+            self.spec = iterator.element_spec
+            break
+        _glue.restart(self._batches)
+
+    @property
+    def steps(self):
+        """Batches of an epoch, None where it is not known before the first has ended."""
+        return self._batches.num_batches
+
+    def epoch(self):
+        """What to send along with each step of an epoch."""
+        with self._batches.catch_stop_iteration():
+            for _, _, iterator in self._batches:
+                yield next(iterator)
+
+
+class FromWorkers:
+    """Every worker makes a dataset of its own and reads from it as fast as it can."""
+
+    def __init__(self, coordinator, function, steps):
+        owner = "AsynchronousTrainer.fit"
+        require(steps is not None, owner, "steps_per_epoch", steps, "a number with a function as x")
+        require_integer(owner, 1, steps_per_epoch=steps)
+        dataset = function()
+        expected = f"a function that returns a tf.data.Dataset, not {dataset!r}"
+        require(isinstance(dataset, tf.data.Dataset), owner, "x", function, expected)
+        endless = dataset.cardinality() < 0
+        require(endless, owner, "x", function, "a function whose dataset goes on for ever: add .repeat()")
+        self.spec = dataset.element_spec
+        self.steps = steps
+        self._iterator = iter(coordinator.create_per_worker_dataset(function))
+
+    def epoch(self):
+        """What to send along with each step of an epoch."""
+        for _ in range(self.steps):
+            yield self._iterator

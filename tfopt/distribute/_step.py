@@ -1,0 +1,153 @@
+"""One asynchronous step as a graph: the weights read, a gradient on a worker, an update on the servers."""
+
+import functools
+import uuid
+
+import keras
+import tensorflow as tf
+
+from tfopt.distribute import _glue
+
+
+class Turns:
+    """Lets one step at a time read or write the servers' variables.
+
+    Without it two workers would interleave: one would read weights that another had changed in part, and of
+    two running means written at once one would be lost. TensorFlow's own `tf.CriticalSection` keeps the graph
+    to itself while it is traced, which strategies, tracing in threads of their own, do not survive.
+
+    Args:
+        device: The server where the lock lies.
+    """
+
+    def __init__(self, device):
+        self.device = device
+        with tf.device(device):
+            # A server that outlives its coordinator keeps the old lock, whoever held it.
+            self._mutex = tf.raw_ops.MutexV2(container="", shared_name=f"tfopt_{uuid.uuid4().hex}")
+
+    def take(self, function, *arguments):
+        """``function(*arguments)`` on the server in a turn of its own.
+
+        The turn begins when all arguments have arrived on the server, so that a worker that dies holds nobody
+        up, and ends when all that `function` put into the graph is done.
+        """
+        graph = tf.compat.v1.get_default_graph()
+        with tf.device(self.device):
+            arguments = tf.nest.map_structure(tf.identity, arguments, expand_composites=True)
+            with tf.control_dependencies(tf.nest.flatten(arguments, expand_composites=True)):
+                lock = tf.raw_ops.MutexLock(mutex=self._mutex)
+            before = len(graph.get_operations())
+            with tf.control_dependencies([lock]):
+                results = tf.nest.map_structure(tf.identity, function(*arguments))
+            with tf.control_dependencies(graph.get_operations()[before:]):
+                tf.raw_ops.ConsumeMutexLock(mutex_lock=lock)
+        return results
+
+
+class Steps:
+    """The functions that are sent to the workers.
+
+    Args:
+        model: A built, compiled model whose variables lie on the servers.
+        strategy: The strategy under whose scope it was made.
+    """
+
+    def __init__(self, model, strategy):
+        self.model = model
+        self.strategy = strategy
+        self.metrics = model.metrics_variables
+        self.initial = [value for metric in model.metrics for value in metric.stateless_reset_state()]
+        counted = {id(variable) for variable in self.metrics}
+        self._others = [v for v in model.non_trainable_variables if id(v) not in counted]
+        self._turns = Turns(device_of(model.trainable_variables[0]))
+        with strategy.scope(), tf.device(self._turns.device):
+            self.updates = tf.Variable(0, dtype=tf.int64, name="updates")
+        compiled = tf.function(self._gradients, jit_compile=True, autograph=False)
+        self._compute = compiled if model.jit_compile else self._gradients
+        self.train = tf.function(self._train, autograph=False, reduce_retracing=True)
+        self.test = tf.function(self._test, autograph=False, reduce_retracing=True)
+
+    def _train(self, data):
+        """One update; returns what it adds to the metrics, and its staleness."""
+        data = _batch(data)
+        at, weights, others = self._turns.take(self._read)
+        gradients, moved, added = self._compute(data, weights, others)
+        rows = [row for row, gradient in enumerate(gradients) if gradient is not None]
+        write = functools.partial(self._write, rows)
+        return added, self._turns.take(write, at, [gradients[row] for row in rows], others, moved)
+
+    def _test(self, data):
+        """What a batch adds to the metrics."""
+        _, weights, others = self._turns.take(self._read)
+        return self._evaluated(_batch(data), weights, others, training=False)[2]
+
+    def _read(self):
+        values = [[v.value for v in group] for group in (self.model.trainable_variables, self._others)]
+        return self.updates, *tf.nest.map_structure(tf.convert_to_tensor, values)
+
+    def _gradients(self, data, weights, others):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            loss, moved, added = self._evaluated(data, weights, others, training=True)
+            loss = self.model.optimizer.scale_loss(loss)
+        return tape.gradient(loss, weights), moved, added
+
+    def _evaluated(self, data, weights, others, training):
+        """Loss, values of the other variables after the call, additions to the metrics, all of one batch."""
+        model = self.model
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        variables = [*model.trainable_variables, *self._others, *self.metrics]
+        values = [*weights, *others, *self.initial]
+        mapping = list(zip(variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            y_pred = model(x, training=training)
+            loss = model.compute_loss(x, y, y_pred, sample_weight, training=training)
+            _glue.track_loss(model, loss, tf.shape(_first(x))[0])
+            model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        moved = [scope.get_current_value(v) for v in self._others]
+        now = [scope.get_current_value(v) for v in self.metrics]
+        return loss, moved, [new - old for new, old in zip(now, self.initial, strict=True)]
+
+    def _write(self, rows, at, gradients, others, moved):
+        """The update of the variables in `rows`, in its turn; returns its staleness."""
+        staleness = self.updates - at
+        self.strategy.run(functools.partial(self._apply, rows), args=(gradients,))
+        for variable, old, new in zip(self._others, others, moved, strict=True):
+            _move(variable.value, old, new, staleness)
+        self.updates.assign_add(1)
+        return staleness
+
+    def _apply(self, rows, gradients):
+        # A thread of the strategy's own, which does not know where it is called from.
+        with tf.device(self._turns.device):
+            variables = self.model.trainable_variables
+            self.model.optimizer.apply(gradients, [variables[row] for row in rows])
+
+
+def device_of(variable):
+    """Where a Keras variable lies."""
+    return getattr(variable.value, "device", "")
+
+
+def _move(variable, old, new, staleness):
+    """Let a variable that the forward pass changes (a running mean, a seed) go as far as this step moved it.
+
+    Nobody else having moved it, it takes the new value to the bit.
+    """
+    if variable.dtype.is_bool or variable.dtype == tf.string:
+        variable.assign(new)
+    else:
+        variable.assign(tf.where(tf.equal(staleness, 0), new, variable + (new - old)))
+
+
+def _batch(data):
+    """A batch out of a worker's own iterator, or the batch that came from the coordinator."""
+    data = next(data) if isinstance(data, tf.data.Iterator) else data
+    return tf.nest.map_structure(
+        lambda part: None if isinstance(part, tf.experimental.Optional) else part, data
+    )
+
+
+def _first(x):
+    return next(part for part in tf.nest.flatten(x) if part is not None)
