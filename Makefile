@@ -36,8 +36,8 @@ gallery: .venv/.tfopt  ## Draw the chapter's pictures anew, into docs/figures.
 test: lint .venv/.tfopt  ## Lint, build and install the wheel, test it from an empty folder.
 	$(PYTEST) -m "not slow" $(SUITE)
 
-test-all: lint .venv/.tfopt  ## The same with the slow tests.
-	$(PYTEST) $(SUITE)
+test-all: lint .venv/.tfopt .venv/tpu/.created  ## The same with the slow tests, those of TPU programs among them.
+	export TFOPT_TPU_PYTHON="$(CURDIR)/.venv/tpu/bin/python" && $(PYTEST) $(SUITE)
 
 bench: .venv/.tfopt  ## Measure update steps beside Keras'; the tables go to benchmarks/README.md.
 	$(BIN)/python benchmarks $(BENCH_ARGS)
@@ -81,6 +81,12 @@ distclean: clean  ## Remove the environment and the demo's results as well.
 	rm -rf build/lib* build/bdist.* dist *.egg-info
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl
+	touch $@
+
+# The compiler for TPUs wants versions of its own.
+.venv/tpu/.created: requirements/tpu.txt .venv/.created
+	test -d .venv/tpu/bin || $(PYTHON) -m venv .venv/tpu
+	.venv/tpu/bin/pip install --quiet -r $<
 	touch $@
 
 # One environment for all that is compared, which the tests never see.

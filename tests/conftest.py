@@ -1,5 +1,6 @@
 """Settings of every test run; imported before TensorFlow is."""
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -48,3 +49,38 @@ def strategy():
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+
+
+@pytest.fixture(scope="session")
+def loaded():
+    """tfopt's own library, where it was built."""
+    from tfopt.kernels import library
+
+    found = library.load()
+    if found.reason:
+        pytest.skip(found.reason)
+    return found
+
+
+@pytest.fixture
+def lowering(loaded):
+    """Skips a test where XLA cannot compile the kernels."""
+    if loaded.lowering_reason:
+        pytest.skip(loaded.lowering_reason)
+
+
+@pytest.fixture
+def portably(lowering):
+    """portably(function): the function's result, with lowerings to XLA's own operations while it runs."""
+    from tfopt.kernels import library
+
+    lower = ctypes.CDLL(str(library.PATH.with_name(library.LOWERING))).tfopt_lower_portably
+
+    def call(function):
+        lower(1)
+        try:
+            return function()
+        finally:
+            lower(0)
+
+    return call

@@ -1,4 +1,4 @@
-"""What the tests of the kernels share: tfopt's library, and a switch between its instruction sets."""
+"""What the tests of the kernels share: the plain C side, and a switch between its instruction sets."""
 
 import ctypes
 
@@ -7,37 +7,6 @@ import pytest
 from tfopt.kernels import library
 
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
-
-
-@pytest.fixture(scope="session")
-def loaded():
-    """tfopt's own library, where it was built."""
-    found = library.load()
-    if found.reason:
-        pytest.skip(found.reason)
-    return found
-
-
-@pytest.fixture
-def lowering(loaded):
-    """Skips a test where XLA cannot compile the kernels."""
-    if loaded.lowering_reason:
-        pytest.skip(loaded.lowering_reason)
-
-
-@pytest.fixture
-def portably(lowering):
-    """portably(function): the function's result, with lowerings to XLA's own operations while it runs."""
-    lower = ctypes.CDLL(str(library.PATH.with_name(library.LOWERING))).tfopt_lower_portably
-
-    def call(function):
-        lower(1)
-        try:
-            return function()
-        finally:
-            lower(0)
-
-    return call
 
 
 @pytest.fixture(scope="session")

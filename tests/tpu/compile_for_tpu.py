@@ -1,7 +1,8 @@
 """Compiles StableHLO for a TPU v5e ahead of time, with PyPI's jax and libtpu; no TPU is needed.
 
 ``python compile_for_tpu.py FOLDER`` compiles every ``FOLDER/*.mlir`` and prints, as JSON, what the compiler
-says of each: the bytes that one run accesses, and those of arguments whose place results take.
+says of each: the bytes that one run accesses, those of arguments whose place results take, and those of
+temporary memory.
 """
 
 import json
@@ -46,9 +47,11 @@ def compiled(text, device):
             executable_devices=xla_client.DeviceList((device,)),
             compile_options=xla_client.CompileOptions(),
         )
+    memory = program.get_compiled_memory_stats()
     return {
         "bytes": program.cost_analysis()["bytes accessed"],
-        "in place": program.get_compiled_memory_stats().alias_size_in_bytes,
+        "in place": memory.alias_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
     }
 
 

@@ -1,17 +1,8 @@
 """The lowering of every rule, and of the norm, compiled for a TPU v5e ahead of time."""
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
 import tensorflow as tf
 
-# A Python with jax and libtpu, where the one that runs the tests has none.
-INTERPRETER = os.environ.get("TFOPT_TPU_PYTHON", sys.executable)
-COMPILE = pathlib.Path(__file__).with_name("compile_for_tpu.py")
 # Compiled in place of SHAPE: too large for the memory on the chip, which would hide what goes to and fro.
 SHAPE, LARGE = (48, 64), (8192, 8192)
 SIZE = LARGE[0] * LARGE[1]
@@ -20,8 +11,6 @@ DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 SLACK = 1.01
 # AdaDelta's step goes into two results and is none itself: the compiler makes two loops and a copy of a slot.
 SLACKS = {"adadelta": 1.85}
-
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lowering")]
 
 
 def count(kernel, dtype):
@@ -34,15 +23,13 @@ def updated(kernel, dtype):
     return SIZE * (dtype.size + 4 * len(kernel.slots))
 
 
-def text_of(function, *arguments):
-    program = tf.function(function, jit_compile=True, autograph=False)
-    text = program.experimental_get_compiler_ir(*arguments)(stage="stablehlo", platform_name="CPU")
+def enlarged(text):
+    """The program with LARGE in SHAPE's place."""
     small, large = (f"{rows}x{columns}x" for rows, columns in (SHAPE, LARGE))
-    # The copies are of another dialect, left behind on results.
-    return text.replace("mhlo.copy", "stablehlo.convert").replace(small, large)
+    return text.replace(small, large)
 
 
-def exported(kernel, dtype):
+def exported(program_of, kernel, dtype):
     """StableHLO of one update of one weight."""
     weight = tf.Variable(tf.zeros(SHAPE, dtype))
     slots = [tf.Variable(tf.zeros(SHAPE)) for _ in kernel.slots]
@@ -70,44 +57,13 @@ def exported(kernel, dtype):
         )
 
     following = numbers if kernel.looks_ahead else tf.zeros((0, 0), tf.float64)
-    return text_of(step, tf.zeros(SHAPE, dtype), numbers, following)
-
-
-@pytest.fixture(scope="module")
-def interpreter():
-    """A Python that can compile for a TPU."""
-    run = [INTERPRETER, "-c", "import jax, libtpu"]
-    done = subprocess.run(
-        run, capture_output=True, text=True, check=False, env=os.environ | {"JAX_PLATFORMS": "cpu"}
-    )
-    if done.returncode:
-        pytest.skip(
-            f"{INTERPRETER}: {done.stderr.strip().splitlines()[-1]}; TFOPT_TPU_PYTHON may name another"
-        )
-    return INTERPRETER
-
-
-@pytest.fixture(scope="module")
-def compiled(interpreter, tmp_path_factory):
-    """compiled({name: StableHLO}): what the compiler says of each."""
-
-    def run(texts):
-        folder = tmp_path_factory.mktemp("programs")
-        for name, text in texts.items():
-            (folder / f"{name}.mlir").write_text(text)
-        command = [interpreter, str(COMPILE), str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
+    return enlarged(program_of(step, tf.zeros(SHAPE, dtype), numbers, following))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_rule_compiles_and_moves_what_it_must(compiled, portably, loaded, dtype):
+def test_every_rule_compiles_and_moves_what_it_must(compiled, program_of, loaded, dtype):
     kernels = loaded.kernels
-    texts = {rule: portably(lambda k=kernel: exported(k, DTYPES[dtype])) for rule, kernel in kernels.items()}
-    assert not any("custom_call" in text for text in texts.values())
+    texts = {rule: exported(program_of, kernel, DTYPES[dtype]) for rule, kernel in kernels.items()}
     reports = compiled(texts)
     assert set(reports) == set(kernels)
     ratios = {rule: report["bytes"] / count(kernels[rule], DTYPES[dtype]) for rule, report in reports.items()}
@@ -116,12 +72,11 @@ def test_every_rule_compiles_and_moves_what_it_must(compiled, portably, loaded, 
         assert report["in place"] >= updated(kernels[rule], DTYPES[dtype]), rule
 
 
-def test_the_norm_compiles(compiled, portably, loaded):
+def test_the_norm_compiles(compiled, program_of, loaded):
     op = loaded.kernels["adam"].ops.tfopt_global_norm
 
     def norms(gradient):
         return op(accumulators=[], gradients=[gradient], rows=[], sparse=[])
 
-    text = portably(lambda: text_of(norms, tf.zeros(SHAPE)))
-    assert "custom_call" not in text
+    text = enlarged(program_of(norms, tf.zeros(SHAPE)))
     assert compiled({"norm": text})["norm"]["bytes"] < SLACK * 4 * SIZE
