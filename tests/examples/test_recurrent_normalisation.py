@@ -1,0 +1,27 @@
+"""The example runs: layer normalisation fits a recurrent cell, batch normalisation needs its batch."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+PATH = pathlib.Path(__file__).resolve().parents[2] / "examples" / "recurrent_normalisation.py"
+pytestmark = [
+    pytest.mark.skipif(not PATH.is_file(), reason="no source tree around the tests"),
+    pytest.mark.slow,
+]
+
+
+def test_it_runs_and_batch_normalisation_loses_what_it_learned(tmp_path):
+    spec = importlib.util.spec_from_file_location("recurrent_normalisation", PATH)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.main(["--seeds", "1", "--epochs", "4", "--output", str(tmp_path)])
+    rows = {row["cell"]: row for row in json.loads((tmp_path / "recurrent_normalisation.json").read_text())}
+    assert rows.keys() == {"none", "layer", "batch"}
+    assert rows["layer"]["alone"] > 0.85
+    assert rows["layer"]["alone"] == pytest.approx(rows["layer"]["in_batches"], abs=0.005)
+    assert rows["batch"]["in_batches"] > 0.8
+    assert rows["batch"]["alone"] < rows["batch"]["in_batches"] - 0.08
+    assert (tmp_path / "recurrent_normalisation.png").stat().st_size > 5_000
