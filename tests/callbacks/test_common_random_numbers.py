@@ -89,6 +89,7 @@ def test_the_loss_falls_from_iterate_to_iterate(make, jit):
     assert watch.values[-1] < 0.15 * watch.values[0]
 
 
+@pytest.mark.slow
 def test_without_it_the_search_compares_different_functions():
     """Then the loss of the iterate goes up and down, and the same evaluations reach less."""
     with_it, without = Watch(), Watch()
@@ -145,6 +146,7 @@ def test_renewed_after_so_many_iterates():
     assert len(counts) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
 def test_the_iterate_is_evaluated_first_after_a_renewal(make):
     """The loss of the first step of an epoch is the loss of the weights that the epoch before has left."""
@@ -262,6 +264,7 @@ def test_any_optimizer_of_keras_may_be_held():
     assert len(set(history)) == 1
 
 
+@pytest.mark.slow
 def test_replicas_hold_the_same_numbers(strategy):
     with strategy.scope():
         model = model_with(tfopt.LBFGS())

@@ -85,6 +85,7 @@ def test_second_fit_goes_on_where_the_first_stopped(make):
     assert_close(arrays(twice), arrays(once))
 
 
+@pytest.mark.slow
 @EACH
 def test_interrupted_and_restored_equals_uninterrupted(make, tmp_path):
     class Stop(keras.callbacks.Callback):

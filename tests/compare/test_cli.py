@@ -87,6 +87,7 @@ def test_one_line_alone_reaches_the_terminal(tmp_path):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     command = f"'{sys.executable}' -m tfopt compare --help | true; exit ${{PIPESTATUS[0]}}"
     pipes = dict(capture_output=True, text=True, timeout=300)

@@ -90,6 +90,7 @@ def test_every_rule_equals_the_cpu_kernel_and_bad_arguments_are_refused(harness)
     assert int(harness("cuda_harness", cpu_units()).split()[0]) >= rules() * 10 * 7
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_normalisation_equals_the_formulas_and_bad_arguments_are_refused(harness):
     assert int(harness("cuda_normalize_harness").split()[0]) >= 50 * 3 * 2

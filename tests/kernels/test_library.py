@@ -164,6 +164,7 @@ print("TfoptFusedUpdate" in ops, float(weight[0]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "tf.function(lambda: tf.zeros(1), jit_compile=True)()"])
 @pytest.mark.usefixtures("lowering")
 def test_xla_takes_the_lowering_whenever_it_comes(first):

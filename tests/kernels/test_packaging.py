@@ -121,6 +121,7 @@ def test_libraries_for_another_tensorflow_are_left_alone(package, trained, expec
     assert_trains_on_rules(trained(), expected, "built for TensorFlow 2.20.0, this is")
 
 
+@pytest.mark.slow
 def test_a_lowering_that_was_cut_off_leaves_the_kernels(package, trained, expected, loaded):
     if not (package / "kernels" / XLA).exists():
         pytest.skip(loaded.lowering_reason)

@@ -287,6 +287,7 @@ def test_cyclic_order_is_the_order_of_the_list():
     assert moved_blocks(optimizer, ONES[:8]) == [2, 2, 0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.slow
 def test_random_order_is_reproducible_and_fair():
     draw = lambda seed: moved_blocks(blocks_around(tfopt.SGD(0.1), order="random", seed=seed), ONES)  # noqa: E731
     first, again, other = draw(1), draw(1), draw(2)

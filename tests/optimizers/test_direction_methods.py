@@ -129,6 +129,7 @@ def test_replicas_take_the_step_of_one_device(make, strategy):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @SOME_AND_SLOW_OTHERS
 def test_accumulated_batches_are_the_full_batch(make):
     whole, parts = model_with(make(), "float64"), model_with(make(gradient_accumulation_steps=4), "float64")
@@ -208,6 +209,7 @@ def test_the_result_tells_how_the_run_stands():
     assert optimizer.result.grad_norm <= 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CURVED)
 def test_products_are_counted_and_need_a_graph(name):
     make = (METHODS | EXACT)[name]

@@ -231,6 +231,7 @@ def assert_equal(left, right):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_saved_between_two_samples_training_goes_on_bit_for_bit(tmp_path):
     """Also where no seed was given: the one drawn is part of the state."""
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras", save_freq=6)
@@ -256,6 +257,7 @@ def test_jit_takes_the_same_path():
         np.testing.assert_allclose(plain, compiled, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_replicas_agree_bit_for_bit_and_with_one_device(strategy):
     alone = model_with(smoothing())
     train(alone, 22)

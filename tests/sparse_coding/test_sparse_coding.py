@@ -174,6 +174,7 @@ def test_the_objective_never_rises_and_atoms_have_length_one(patches, dtype, cou
     )
 
 
+@pytest.mark.slow
 def test_a_fixed_point_is_a_minimum_over_each_block(patches):
     layer = tfopt.SparseCoding(8, L1, dtype="float64", seed=0, code_tolerance=1e-12)
     found = layer.fit(patches[:200], max_sweeps=1000, tolerance=1e-12)
@@ -276,6 +277,7 @@ def test_minibatches_come_near_the_full_batch(patches):
     np.testing.assert_allclose(np.linalg.norm(streamed.atoms, axis=1), 1, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgetting", [0.0, 2.0])
 def test_past_minibatches_count_by_their_age(patches, forgetting):
     layer = made(unit(patches[:4]), forgetting=forgetting, code_tolerance=1e-14)
