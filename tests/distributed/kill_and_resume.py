@@ -20,10 +20,11 @@ import tensorflow as tf
 import tfopt
 
 EPOCHS, BATCHES, SAVE_FREQ = 4, 12, 3
+PAUSE = 0.01  # seconds after each batch
 
 
 class Slowly(keras.callbacks.Callback):
-    """Says that training has begun, and leaves time to be killed in."""
+    """Says that training has begun and each batch has ended, and leaves time to be killed in."""
 
     def __init__(self, pipe):
         super().__init__()
@@ -33,7 +34,8 @@ class Slowly(keras.callbacks.Callback):
         os.write(self.pipe, b"x")
 
     def on_train_batch_end(self, batch, logs=None):
-        time.sleep(0.01)
+        os.write(self.pipe, b"x")
+        time.sleep(PAUSE)
 
 
 def train(folder, pipe, replicas, result):
@@ -60,7 +62,7 @@ def train(folder, pipe, replicas, result):
 
 
 def child(folder, replicas, result):
-    """Fork; returns the child's number, once it trains, and the time that took."""
+    """Fork; returns the child's number, once it trains, and the end of its pipe."""
     reader, writer = os.pipe()
     number = os.fork()
     if number == 0:
@@ -75,8 +77,7 @@ def child(folder, replicas, result):
     os.close(writer)
     if not os.read(reader, 1):
         raise RuntimeError("a child ended before it trained")
-    os.close(reader)
-    return number
+    return number, reader
 
 
 def ends_well(number):
@@ -87,33 +88,41 @@ def ends_well(number):
     return status == 0
 
 
-def story(folder, replicas, times, result):
-    """A run that is killed after each of `times` seconds of training; how often, and what it left."""
+def story(folder, replicas, moments, result):
+    """A run that is killed at `moments`: so many batches after it began, and seconds after that."""
     folder.mkdir()
     kills = 0
-    for seconds in (*times, None):
-        number = child(folder / "backups", replicas, result)
-        if seconds is not None:
+    for moment in (*moments, None):
+        number, reader = child(folder / "backups", replicas, result)
+        if moment is not None:
+            batches, seconds = moment
+            while batches > 0 and (ended := os.read(reader, batches)):
+                batches -= len(ended)
             time.sleep(seconds)
             os.kill(number, signal.SIGKILL)
-        if ends_well(number):
+        ended_by_itself = ends_well(number)
+        os.close(reader)
+        if ended_by_itself:
             break
         kills += 1
     return {"kills": kills, "backups": (folder / "backups").exists()}, dict(np.load(result))
 
 
 def main(folder, replicas, stories, kills, seed):
-    """Run the stories; a kill comes anywhere in the time that training takes when left alone."""
+    """Run the stories; a first kill comes while enough is left to do that it cannot come too late."""
     chance, report = random.Random(seed), []
-    number, begin = child(folder / "alone", replicas, folder / "alone.npz"), time.monotonic()
+    number, reader = child(folder / "alone", replicas, folder / "alone.npz")
     assert ends_well(number)
-    seconds = time.monotonic() - begin
+    os.close(reader)
     reference = dict(np.load(folder / "alone.npz"))
     for index in range(stories):
-        times = [chance.uniform(0.0, 0.9 * seconds) for _ in range(kills)]
-        told, found = story(folder / f"story_{index}", replicas, times, folder / f"story_{index}.npz")
+        moments = [
+            (chance.randint(0, EPOCHS * BATCHES * 3 // 4), chance.uniform(0.0, 2 * PAUSE))
+            for _ in range(kills)
+        ]
+        told, found = story(folder / f"story_{index}", replicas, moments, folder / f"story_{index}.npz")
         same = [np.array_equal(found.get(name), reference[name]) for name in reference]
-        report.append(told | {"equal": all(same) and len(found) == len(reference), "times": times})
+        report.append(told | {"equal": all(same) and len(found) == len(reference), "moments": moments})
     print(json.dumps(report))
 
 
