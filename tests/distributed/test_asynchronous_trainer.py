@@ -10,7 +10,7 @@ import keras
 import pytest
 
 import tfopt
-from tfopt.distribute import AsynchronousTrainer, LocalCluster, _addresses, connect, serve
+from tfopt.distribute import AsynchronousTrainer, LocalCluster, _addresses, _rendezvous, connect, serve
 
 SCRIPT = "asynchronous_checks.py"
 RULES = ("SGD", "Momentum", "AdaGrad", "RMSProp", "AdaDelta", "Adam", "AMSGrad", "NAdam", "DeltaBarDelta")
@@ -143,7 +143,7 @@ def test_a_process_that_comes_late_is_waited_for():
     opened = []
 
     def open_late():
-        opened.append(socket.create_server(_addresses.parts(address)))
+        opened.append(socket.create_server(_rendezvous.address_of(address)))
 
     timer = threading.Timer(0.3, open_late)
     timer.start()

@@ -3,13 +3,11 @@
 import json
 import os
 import socket
-import time
 
 from tfopt._check import require
+from tfopt.distribute import _rendezvous
 
 JOBS = ("worker", "ps", "chief")
-# Between two attempts to reach a process.
-PAUSE = 0.1
 
 
 def tf_config(owner):
@@ -45,14 +43,11 @@ def checked(owner, cluster):
 
 
 def _is_address(address):
-    host, _, port = str(address).rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 65536
-
-
-def parts(address):
-    """Host and port of an address."""
-    host, _, port = address.rpartition(":")
-    return host, int(port)
+    try:
+        _rendezvous.address_of(address)
+    except ValueError:
+        return False
+    return True
 
 
 def free_port(host="127.0.0.1"):
@@ -66,42 +61,26 @@ def host_towards(address):
     """This machine's address as the process at `address` sees it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         # Nothing is sent: a datagram socket only looks up the way.
-        probe.connect(parts(address))
+        probe.connect(_rendezvous.address_of(address))
         return probe.getsockname()[0]
 
 
 def require_free(owner, address):
     """Raise OSError unless this process could listen on the port of `address`."""
-    with socket.socket() as probe:
-        # Connections that a killed predecessor left behind do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", parts(address)[1]))
-            probe.listen(1)
-        except OSError as error:
-            raise OSError(
-                error.errno, f"{owner}: expected port {parts(address)[1]} of {address} to be free: {error}"
-            ) from None
+    port = _rendezvous.address_of(address)[1]
+    try:
+        _rendezvous.listen(port).close()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{owner}: expected port {port} of {address} to be free: {error}"
+        ) from None
 
 
 def silent(cluster, jobs=("worker", "ps"), timeout=0.0):
     """Names ``job index at address`` of the processes that nobody answers for within `timeout` seconds."""
-    waiting = {
-        f"{job} {index} at {address}": address
+    peers = {
+        f"{job} {index} at {address}": _rendezvous.address_of(address)
         for job in jobs
         for index, address in enumerate(cluster.get(job, ()))
     }
-    end = time.monotonic() + timeout
-    while True:
-        waiting = {name: address for name, address in waiting.items() if not _answers(address)}
-        if not waiting or time.monotonic() >= end:
-            return list(waiting)
-        time.sleep(PAUSE)
-
-
-def _answers(address):
-    try:
-        with socket.create_connection(parts(address), timeout=1.0):
-            return True
-    except OSError:
-        return False
+    return _rendezvous.missing(peers, timeout)
