@@ -21,6 +21,7 @@ from benchmarks import (
     sparse_coding,
     update_step,
 )
+from benchmarks.scaling import forecast, measured
 
 BENCHMARKS = {
     "update_step": update_step,
@@ -31,6 +32,8 @@ BENCHMARKS = {
     "first_step": first_step,
     "newton_cg_growth": newton_cg_growth,
     "sparse_coding": sparse_coding,
+    "scaling": measured,
+    "scaling_forecast": forecast,
     "normalization": normalization,
     "peers": peers,
     "direction_methods": direction_methods,

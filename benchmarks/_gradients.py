@@ -12,10 +12,12 @@ def packed(gradients, jit_compile):
     """One argument that holds `gradients`, and the function that takes them out of it again in a graph."""
     if len(gradients) == 1:
         return gradients, list
-    if all(g.shape == gradients[0].shape for g in gradients):
-        return tf.stack(gradients), tf.unstack
     shapes = [g.shape for g in gradients]
-    return _joined(gradients, shapes) if jit_compile else _listed(gradients, shapes)
+    if not jit_compile:
+        return _held(gradients, shapes)
+    if len(set(shapes)) == 1:
+        return tf.stack(gradients), tf.unstack
+    return _joined(gradients, shapes)
 
 
 def _joined(gradients, shapes):
@@ -29,22 +31,11 @@ def _joined(gradients, shapes):
     return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0), unpack
 
 
-def _listed(gradients, shapes):
-    """A list of tensors, which gives its items out as they are, without a copy."""
-    unknown = tf.constant(-1)
-    made = tf.raw_ops.EmptyTensorList(
-        element_shape=unknown, max_num_elements=tf.constant(-1), element_dtype=tf.float32
-    )
-    for gradient in gradients:
-        made = tf.raw_ops.TensorListPushBack(input_handle=made, tensor=gradient)
+def _held(gradients, shapes):
+    """An optional that holds them all and gives them out as they are, without a copy, by one operation."""
+    types = [gradient.dtype for gradient in gradients]
 
-    def item(items, i, shape):
-        place = tf.constant(i)
-        return tf.raw_ops.TensorListGetItem(
-            input_handle=items,
-            index=place,
-            element_shape=tf.constant(shape, tf.int32),
-            element_dtype=tf.float32,
-        )
+    def unpack(optional):
+        return tf.raw_ops.OptionalGetValue(optional=optional, output_types=types, output_shapes=shapes)
 
-    return made, lambda items: [item(items, i, list(shape)) for i, shape in enumerate(shapes)]
+    return tf.raw_ops.OptionalFromValue(components=gradients), unpack
