@@ -44,6 +44,7 @@ PLAIN_SOURCES = (
     "norm/layout.cc",
     "norm/forward.cc",
     "norm/backward.cc",
+    "norm/pool.cc",
 )
 # What kernels on all devices share.
 SHARED_SOURCES = (
@@ -118,6 +119,8 @@ def cpu_units(host):
         *SHARED_SOURCES,
     ):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]
+    source = HERE / "kernels" / "pool_allocator.cc"
+    yield source, "kernels_pool_allocator", [*shlex.split(f"{GLUE} -fno-rtti"), *host.flags]
 
 
 def xla_units(host):

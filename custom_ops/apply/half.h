@@ -50,4 +50,23 @@ TFOPT_ELEMENT uint16_t float_to_half(float x) {
   return static_cast<uint16_t>(half | sign);
 }
 
+// Elements in memory, and each in the type to compute in.
+struct Half {
+  uint16_t bits;
+};
+
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+TFOPT_ELEMENT float widen(float x) { return x; }
+TFOPT_ELEMENT double widen(double x) { return x; }
+TFOPT_ELEMENT float widen(Half x) { return half_to_float(x.bits); }
+TFOPT_ELEMENT float widen(Bfloat16 x) { return bfloat16_to_float(x.bits); }
+
+TFOPT_ELEMENT void narrow(float x, float& to) { to = x; }
+TFOPT_ELEMENT void narrow(double x, double& to) { to = x; }
+TFOPT_ELEMENT void narrow(float x, Half& to) { to.bits = float_to_half(x); }
+TFOPT_ELEMENT void narrow(float x, Bfloat16& to) { to.bits = float_to_bfloat16(x); }
+
 }  // namespace tfopt

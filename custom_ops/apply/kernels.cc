@@ -110,28 +110,18 @@ void update_beside(const void* gradient, void* weight, void* const* slots, int64
   run<R, A>(gradient, weight, slots, n, step, companion);
 }
 
-void widen_half(const void* from, float* to, int64_t n) {
-  const uint16_t* x = static_cast<const uint16_t*>(from);
+template <class T>
+void widen_all(const void* from, float* to, int64_t n) {
+  const T* x = static_cast<const T*>(from);
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) to[i] = half_to_float(x[i]);
+  for (int64_t i = 0; i < n; ++i) to[i] = widen(x[i]);
 }
 
-void narrow_half(const float* from, void* to, int64_t n) {
-  uint16_t* x = static_cast<uint16_t*>(to);
+template <class T>
+void narrow_all(const float* from, void* to, int64_t n) {
+  T* x = static_cast<T*>(to);
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) x[i] = float_to_half(from[i]);
-}
-
-void widen_bfloat16(const void* from, float* to, int64_t n) {
-  const uint16_t* x = static_cast<const uint16_t*>(from);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) to[i] = bfloat16_to_float(x[i]);
-}
-
-void narrow_bfloat16(const float* from, void* to, int64_t n) {
-  uint16_t* x = static_cast<uint16_t*>(to);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) x[i] = float_to_bfloat16(from[i]);
+  for (int64_t i = 0; i < n; ++i) narrow(from[i], x[i]);
 }
 
 template <class A>
@@ -169,8 +159,8 @@ const Table kTable = {
     TFOPT_TEXT(TFOPT_ISA),
     kRules,
     sizeof(kRules) / sizeof(kRules[0]),
-    {nullptr, nullptr, widen_half, widen_bfloat16},
-    {nullptr, nullptr, narrow_half, narrow_bfloat16},
+    {nullptr, nullptr, widen_all<Half>, widen_all<Bfloat16>},
+    {nullptr, nullptr, narrow_all<Half>, narrow_all<Bfloat16>},
     {add<float>, add<double>},
     {squares_float, squares_double},
     {&kStretchFloat, &kStretchDouble},

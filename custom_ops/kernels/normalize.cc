@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "custom_ops/kernels/normalize_op.h"
+#include "custom_ops/kernels/pool_allocator.h"
 #include "custom_ops/norm/backward.h"
 #include "custom_ops/norm/forward.h"
 #include "tensorflow/core/lib/core/threadpool.h"
@@ -31,9 +32,21 @@ absl::Status run_plan(OpKernelContext* context, Plan plan) {
   return absl::OkStatus();
 }
 
-class NormalizeOnCpu : public NormalizeOp {
+template <class Op>
+class Pooled : public Op {
  public:
-  using NormalizeOp::NormalizeOp;
+  using Op::Op;
+
+ protected:
+  absl::Status allocate(OpKernelContext* context, int output, const tensorflow::TensorShape& shape,
+                        tensorflow::Tensor** made) const override {
+    return allocate_pooled(context, output, shape, made);
+  }
+};
+
+class NormalizeOnCpu : public Pooled<NormalizeOp> {
+ public:
+  using Pooled::Pooled;
 
  private:
   absl::Status run(OpKernelContext* context, const Geometry& geometry, const Given& given,
@@ -43,9 +56,9 @@ class NormalizeOnCpu : public NormalizeOp {
   }
 };
 
-class NormalizeBackwardOnCpu : public NormalizeBackwardOp {
+class NormalizeBackwardOnCpu : public Pooled<NormalizeBackwardOp> {
  public:
-  using NormalizeBackwardOp::NormalizeBackwardOp;
+  using Pooled::Pooled;
 
  private:
   absl::Status run(OpKernelContext* context, const Geometry& geometry, const Given& given,

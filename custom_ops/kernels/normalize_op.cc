@@ -41,13 +41,18 @@ absl::Status NormalizationOp::require_shape(OpKernelContext* context, int input,
                  context->input(input).shape().DebugString(), ".");
 }
 
+absl::Status NormalizationOp::allocate(OpKernelContext* context, int output, const TensorShape& shape,
+                                       Tensor** made) const {
+  return context->allocate_output(output, shape, made);
+}
+
 void NormalizeOp::Compute(OpKernelContext* context) {
   Geometry geometry;
   OP_REQUIRES_OK(context, measure(context, 1, &geometry));
   OP_REQUIRES_OK(context, require_shape(context, 2, "beta", context->input(1).shape()));
   const TensorShape groups({geometry.outer, geometry.groups});
   Tensor *y = nullptr, *mean = nullptr, *variance = nullptr;
-  OP_REQUIRES_OK(context, context->allocate_output(0, context->input(0).shape(), &y));
+  OP_REQUIRES_OK(context, allocate(context, 0, context->input(0).shape(), &y));
   OP_REQUIRES_OK(context, context->allocate_output(1, groups, &mean));
   OP_REQUIRES_OK(context, context->allocate_output(2, groups, &variance));
   const Given given = {type_of(context->input(0).dtype()), context->input(0).data(), floats(context->input(1)),
@@ -62,10 +67,11 @@ void NormalizeBackwardOp::Compute(OpKernelContext* context) {
   OP_REQUIRES_OK(context, require_shape(context, 1, "upstream", context->input(0).shape()));
   OP_REQUIRES_OK(context, require_shape(context, 3, "mean", groups));
   OP_REQUIRES_OK(context, require_shape(context, 4, "variance", groups));
-  // Where ∇y lies if nobody else needs it: fresh pages cost more than the sums.
+  // Where ∇y lies if nobody else needs it, which leaves the caches to less memory.
   Tensor *by_x = nullptr, *by_gamma = nullptr, *by_beta = nullptr;
   const void* upstream = context->input(1).data();
-  OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({1}, 0, context->input(0).shape(), &by_x));
+  if (!context->forward_input_to_output_with_shape(1, 0, context->input(0).shape(), &by_x))
+    OP_REQUIRES_OK(context, allocate(context, 0, context->input(0).shape(), &by_x));
   OP_REQUIRES_OK(context, context->allocate_output(1, context->input(2).shape(), &by_gamma));
   OP_REQUIRES_OK(context, context->allocate_output(2, context->input(2).shape(), &by_beta));
   const Given given = {type_of(context->input(0).dtype()), context->input(0).data(), upstream,

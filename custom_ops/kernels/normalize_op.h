@@ -19,6 +19,8 @@ class NormalizationOp : public tensorflow::OpKernel {
   absl::Status measure(OpKernelContext* context, int gamma, Geometry* geometry) const;
   static absl::Status require_shape(OpKernelContext* context, int input, const char* name,
                                     const tensorflow::TensorShape& shape);
+  virtual absl::Status allocate(OpKernelContext* context, int output, const tensorflow::TensorShape& shape,
+                                Tensor** made) const;
 
   int64_t run_ = 1;
   float epsilon_ = 0;

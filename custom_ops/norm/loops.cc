@@ -19,22 +19,6 @@ constexpr int kRows = 4;
 // Elements that are made before they go past the caches.
 constexpr int kAtOnce = 256;
 
-struct Half {
-  uint16_t bits;
-};
-
-struct Bfloat16 {
-  uint16_t bits;
-};
-
-TFOPT_ELEMENT float widen(float x) { return x; }
-TFOPT_ELEMENT float widen(Half x) { return half_to_float(x.bits); }
-TFOPT_ELEMENT float widen(Bfloat16 x) { return bfloat16_to_float(x.bits); }
-
-TFOPT_ELEMENT void narrow(float x, float& to) { to = x; }
-TFOPT_ELEMENT void narrow(float x, Half& to) { to.bits = float_to_half(x); }
-TFOPT_ELEMENT void narrow(float x, Bfloat16& to) { to.bits = float_to_bfloat16(x); }
-
 // A number that is the same for all elements, and one of each element's own.
 struct One {
   float number;

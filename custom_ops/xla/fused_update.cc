@@ -24,9 +24,8 @@ DataType compute_type(DataType type) {
 
 absl::Status check_shape(XlaOpKernelContext* context, int input, const TensorShape& expected) {
   if (context->InputShape(input) == expected) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("TfoptFusedUpdate: expected shape ", expected.DebugString(),
-                                                 " of input ", input, ", got ",
-                                                 context->InputShape(input).DebugString(), "."));
+  return refuse(context, "expected shape ", expected.DebugString(), " of input ", input, ", got ",
+                context->InputShape(input).DebugString());
 }
 
 class FusedUpdateXla : public XlaOpKernel {
@@ -95,7 +94,7 @@ class FusedUpdateXla : public XlaOpKernel {
       tensorflow::XlaResource* one = nullptr;
       TF_RETURN_IF_ERROR(context->GetResourceInput(i, &one));
       if (!seen.insert(one).second)
-        return absl::InvalidArgumentError("TfoptFusedUpdate: a variable is listed twice.");
+        return refuse(context, "a variable is listed twice");
     }
     return absl::OkStatus();
   }

@@ -49,7 +49,7 @@ class GlobalNormXla : public XlaOpKernel {
       XlaOp accumulated;
       TF_RETURN_IF_ERROR(context->ReadVariableInput(i, wide_, &shape, &accumulated));
       if (shape != context->InputShape(accumulators_ + i))
-        return absl::InvalidArgumentError("TfoptGlobalNorm: an accumulator and its gradient differ in shape.");
+        return refuse(context, "an accumulator and its gradient differ in shape");
       accumulators.push_back(accumulated);
     }
     return absl::OkStatus();

@@ -14,11 +14,6 @@ using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
-template <class... Parts>
-absl::Status refuse(const XlaOpKernelContext* context, const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts..., "."));
-}
-
 class OfGroupsXla : public XlaOpKernel {
  public:
   explicit OfGroupsXla(OpKernelConstruction* context) : XlaOpKernel(context) {

@@ -2,7 +2,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "custom_ops/xla/operands.h"
 #include "custom_ops/xla/platform.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
@@ -19,11 +18,6 @@ using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 using xla::XlaOp;
-
-template <class... Parts>
-absl::Status refuse(const XlaOpKernelContext* context, const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts..., "."));
-}
 
 XlaOp wide(XlaOp x) { return xla::ConvertElementType(x, xla::F64); }
 

@@ -82,6 +82,14 @@ def test_normalisation_stays_within_its_buffers_and_is_right(tmp_path, checks):
     assert int(run([build(tmp_path, "normalize_harness", *checks)]).split()[0]) >= count * 3 * 2
 
 
+@pytest.mark.parametrize("checks", [ADDRESSES, THREADS], ids=["addresses", "threads"])
+def test_the_pool_hands_out_memory_again_and_holds_no_more_than_was_used(tmp_path, checks):
+    made, folder = str(tmp_path / "pool"), ROOT / "tests" / "custom_ops"
+    sources = [str(ROOT / "custom_ops" / "norm" / "pool.cc"), str(folder / "pool_harness.cc")]
+    run([COMPILER, "-std=c++17", "-Wall", "-Wextra", "-pthread", *checks, f"-I{ROOT}", *sources, "-o", made])
+    run([made])
+
+
 @pytest.mark.slow
 def test_no_instruction_set_leaks_into_another(tmp_path):
     """An inline function of a wide object could serve the narrow one too; they must share no symbol."""

@@ -1,5 +1,9 @@
 """The ops for normalisation: every type, layout, instruction set and kind of graph; what they refuse."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -172,6 +176,67 @@ def test_threads_and_calls_agree_bit_by_bit(ops, layout):
     for _ in range(5):
         for again, before in zip(case.found(ops), first, strict=True):
             np.testing.assert_array_equal(again, before)
+
+
+# -- Memory -----------------------------------------------------------------------------------------------
+
+LARGE = (1100, 1, 1, 1000), 1000, 1  # more than 4 MiB
+PAGE = 1 << 21  # what the pool's blocks begin at, and malloc's never
+
+
+def address(tensor):
+    return np.asarray(memoryview(tensor)).__array_interface__["data"][0]
+
+
+def test_large_results_come_from_memory_that_was_freed(ops):
+    problem, other = Problem(LARGE), Problem(LARGE, seed=1)
+    first = problem.found(ops)
+    copies = [part.numpy() for part in first]
+    assert_close(first, problem.expected(), slack=3.0)
+    places = {address(first[0]), address(first[3])}
+    assert {place % PAGE for place in places} == {0}
+    # What is held stays as it is.
+    second = other.found(ops)
+    assert places.isdisjoint({address(second[0]), address(second[3])})
+    for part, copy in zip(first, copies, strict=True):
+        np.testing.assert_array_equal(part, copy)
+    del first, part
+    third = other.found(ops)
+    assert {address(third[0]), address(third[3])} == places
+    assert_close(third, other.expected(), slack=3.0)
+
+
+def test_others_may_write_where_a_result_lies_once_it_is_theirs(ops):
+    """TensorFlow reuses buffers in graphs: here of y, for what is computed from it."""
+    problem = Problem(LARGE)
+
+    @tf.function(autograph=False)
+    def step():
+        y, *_ = problem.found(ops)
+        return tf.nn.relu(y * 2.0), y
+
+    expected = problem.expected()[0]
+    for _ in range(3):
+        doubled, y = step()
+        assert_close([doubled, y], [np.maximum(2 * expected, 0), expected], slack=3.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wish", ["on", "off"])
+def test_the_pool_can_be_switched_off(loaded, wish):
+    program = (
+        "import tensorflow as tf, tfopt\n"
+        "layer = tfopt.layers.LayerNormalization()\n"
+        "y = layer(tf.ones([1100, 1000]), training=True)\n"
+        "print(memoryview(y).c_contiguous, tf.reduce_max(tf.abs(y)).numpy())\n"
+        "import numpy as np\n"
+        f"print(np.asarray(memoryview(y)).__array_interface__['data'][0] % {PAGE} == 0)\n"
+    )
+    environment = os.environ | {"TFOPT_POOL": wish, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert said == ["True", "0.0", str(wish == "on")]
 
 
 def test_the_upstream_gradient_that_others_hold_is_left_alone(ops):

@@ -1,4 +1,4 @@
-// Elements in memory: their types, and several of them in accesses of 16 bytes.
+// Elements in memory: the types they compute in, and several of them in accesses of 16 bytes.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -12,14 +12,6 @@ namespace cuda {
 
 constexpr int kAccess = 16;  // bytes, the widest access that every GPU has
 
-struct Half {
-  uint16_t bits;
-};
-
-struct Bfloat16 {
-  uint16_t bits;
-};
-
 // The type that weights of type W compute in.
 template <class W>
 struct ComputeOf {
@@ -31,16 +23,6 @@ struct ComputeOf<double> {
 };
 template <class W>
 using Compute = typename ComputeOf<W>::Type;
-
-TFOPT_ELEMENT float widen(float x) { return x; }
-TFOPT_ELEMENT double widen(double x) { return x; }
-TFOPT_ELEMENT float widen(Half x) { return half_to_float(x.bits); }
-TFOPT_ELEMENT float widen(Bfloat16 x) { return bfloat16_to_float(x.bits); }
-
-TFOPT_ELEMENT void narrow(float x, float& to) { to = x; }
-TFOPT_ELEMENT void narrow(double x, double& to) { to = x; }
-TFOPT_ELEMENT void narrow(float x, Half& to) { to.bits = float_to_half(x); }
-TFOPT_ELEMENT void narrow(float x, Bfloat16& to) { to.bits = float_to_bfloat16(x); }
 
 #if defined(__CUDACC__)
 using Words = uint4;
