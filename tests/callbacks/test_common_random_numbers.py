@@ -79,7 +79,13 @@ def test_the_loss_at_one_point_is_one_number():
     assert len(set(train(model_with(tfopt.SGD(1e-30)), 1, common(), **steps).history["loss"])) == 1
 
 
-@pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=pytest.mark.slow if name == "cg" else ())
+        for name, make in SEARCHES.items()
+    ],
+)
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["graph", "jit"])
 def test_the_loss_falls_from_iterate_to_iterate(make, jit):
     model, watch = model_with(make(), jit_compile=jit), Watch()

@@ -64,14 +64,6 @@ def test_keras_saveable_attachment_goes_into_a_models_weights_and_back(tmp_path)
     assert found == {}
 
 
-def test_flatten_layers_gives_the_outer_ones_first():
-    inner = keras.layers.Dense(2)
-    outer = keras.Sequential([keras.Input((2,)), inner])
-    found = _glue.layers_within(outer)
-    assert found.index(outer) < found.index(inner)
-    assert "_flatten_layers" in inspect.getsource(_glue)
-
-
 @pytest.mark.parametrize("interactive", [True, False])
 def test_print_msg_prints_where_the_progress_bar_does(interactive, capsys):
     assert _glue.say is _glue.print_msg

@@ -1,30 +1,21 @@
 """The example runs, and asynchronous training gets as far as synchronous in little more updates."""
 
-import importlib.util
 import json
-import pathlib
 
 import pytest
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples" / "asynchronous.py"
-pytestmark = [
-    pytest.mark.skipif(not PATH.is_file(), reason="no source tree around the tests"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 # Updates of the asynchronous run for those of the synchronous one.
 FACTOR = 1.5
 
 
-def test_asynchronous_training_reaches_the_synchronous_accuracy(tmp_path):
+def test_asynchronous_training_reaches_the_synchronous_accuracy(example, tmp_path):
     import subprocess
     import sys
 
     options = ["--verbose", "0", "--epochs", "8", "--output", str(tmp_path)]
     # A process of its own, since connecting to a cluster takes the variables of others away.
-    subprocess.run([sys.executable, str(PATH), *options], check=True, timeout=560)
-    spec = importlib.util.spec_from_file_location("asynchronous", PATH)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    subprocess.run([sys.executable, example.__file__, *options], check=True, timeout=560)
     rows = json.loads((tmp_path / "asynchronous.json").read_text())
     assert [row["way"] for row in rows] == list(example.WAYS)
     synchronous, slow, killed = rows

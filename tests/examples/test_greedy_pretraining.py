@@ -1,22 +1,13 @@
 """The example runs, and a deep sigmoid network learns greedily what it does not learn jointly."""
 
-import importlib.util
 import json
-import pathlib
 
 import pytest
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples" / "greedy_pretraining.py"
-pytestmark = [
-    pytest.mark.skipif(not PATH.is_file(), reason="no source tree around the tests"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 
-def test_greedy_pretraining_reaches_what_joint_training_does_not(tmp_path):
-    spec = importlib.util.spec_from_file_location("greedy_pretraining", PATH)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+def test_greedy_pretraining_reaches_what_joint_training_does_not(example, tmp_path):
     options = ["--data", "mnist5k", "--fine-tuning", "5", "--seeds", "2"]
     example.main([*options, "--output", str(tmp_path)])
     rows = json.loads((tmp_path / "accuracy.json").read_text())

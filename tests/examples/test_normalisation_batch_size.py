@@ -1,23 +1,14 @@
 """The example runs, learns, and shows what batch normalisation loses with its batch."""
 
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
 import pytest
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples" / "normalisation_batch_size.py"
-pytestmark = [
-    pytest.mark.skipif(not PATH.is_file(), reason="no source tree around the tests"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 
-def test_it_runs_and_small_batches_cost_batch_normalisation_alone(tmp_path):
-    spec = importlib.util.spec_from_file_location("normalisation_batch_size", PATH)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+def test_it_runs_and_small_batches_cost_batch_normalisation_alone(example, tmp_path):
     options = ["--data", "digits", "--samples", "400", "--epochs", "4", "--seeds", "2", "--width", "8"]
     example.main([*options, "--batch-sizes", "32", "2", "--output", str(tmp_path)])
     rows = json.loads((tmp_path / "batch_size.json").read_text())

@@ -1,23 +1,9 @@
 """The example: its exact solution, its equation, and that it runs and learns."""
 
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
-import pytest
 import tensorflow as tf
-
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples" / "physics_informed.py"
-pytestmark = pytest.mark.skipif(not PATH.is_file(), reason="no source tree around the tests")
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("physics_informed", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_exact_solution_solves_the_equation(example):

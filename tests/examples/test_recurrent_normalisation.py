@@ -1,22 +1,13 @@
 """The example runs: layer normalisation fits a recurrent cell, batch normalisation needs its batch."""
 
-import importlib.util
 import json
-import pathlib
 
 import pytest
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples" / "recurrent_normalisation.py"
-pytestmark = [
-    pytest.mark.skipif(not PATH.is_file(), reason="no source tree around the tests"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 
-def test_it_runs_and_batch_normalisation_loses_what_it_learned(tmp_path):
-    spec = importlib.util.spec_from_file_location("recurrent_normalisation", PATH)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+def test_it_runs_and_batch_normalisation_loses_what_it_learned(example, tmp_path):
     example.main(["--seeds", "1", "--epochs", "4", "--output", str(tmp_path)])
     rows = {row["cell"]: row for row in json.loads((tmp_path / "recurrent_normalisation.json").read_text())}
     assert rows.keys() == {"none", "layer", "batch"}

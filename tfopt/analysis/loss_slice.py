@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfopt._check import require, require_integer, require_positive
-from tfopt.analysis._figure import panels
+from tfopt._figure import panels
 from tfopt.analysis._loss import loss_of
 
 KINDS = ("filter", "layer", None)

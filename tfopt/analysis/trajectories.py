@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from tfopt import optimizers as optimizers_of_tfopt
 from tfopt._check import is_number, require, require_choice, require_integer
-from tfopt.analysis._figure import DASHES, MARKERS, contours, panels
+from tfopt._figure import panels
+from tfopt.analysis._figure import DASHES, MARKERS, contours
 from tfopt.analysis._surface import SURFACES, Surface
 from tfopt.analysis._walk import RATES, Walker
 from tfopt.minimize import minimize

@@ -29,11 +29,6 @@ def train_steps(optimizer):
     return int(optimizer._iterations.numpy())
 
 
-def layers_within(layer):
-    """The layer and all that it holds, the outer ones first."""
-    return list(layer._flatten_layers())
-
-
 @dataclasses.dataclass(frozen=True)
 class Call:
     """One call of an operation in a model's graph.

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from tfopt._check import require
-from tfopt.callbacks._glue import layers_within
 from tfopt.callbacks._stage_view import Frozen, StageView, attach, detach
+from tfopt.repair._glue import layers_within
 
 OWNER = "GreedyPretraining"
 

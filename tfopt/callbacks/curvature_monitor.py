@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfopt.analysis._figure import panels
+from tfopt._figure import panels
 from tfopt.analysis.gradient_curvature import along
 from tfopt.callbacks._probe import ProbeCallback, rate_of
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfopt.analysis._figure import panels
+from tfopt._figure import panels
 from tfopt.analysis._trend import Trend
 from tfopt.analysis.gradient_flow import FlowMeter, require_bound
 from tfopt.callbacks._probe import ProbeCallback

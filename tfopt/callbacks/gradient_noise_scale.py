@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tfopt.analysis._figure import panels
+from tfopt._figure import panels
 from tfopt.analysis._loss import loss_of
 from tfopt.analysis.gradient_noise_scale import noise_of, require_batches, sixteenth
 from tfopt.callbacks._probe import ProbeCallback

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tfopt._check import is_number, require, require_fraction, require_integer, require_positive
+from tfopt._figure import panels
 
 
 def _averaged(values, smoothing):
@@ -225,14 +226,11 @@ class LearningRateFinder(keras.callbacks.Callback):
 
         Raises:
             ValueError: If there is no run yet, or no choice.
+            ImportError: If matplotlib is not installed.
         """
-        from matplotlib.figure import Figure
-
         rates, losses = self.curve
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.add_subplot(
-            xscale="log", xlabel="learning rate ε", ylabel="loss", title="Learning-rate search"
-        )
+        (axes,) = panels("LearningRateFinder", 1, width=7, height=4)
+        axes.set(xscale="log", xlabel="learning rate ε", ylabel="loss", title="Learning-rate search")
         axes.plot(rates, self.losses[: len(rates)], color="0.75", linewidth=1, label="loss of the batch")
         axes.plot(rates, losses, color="tab:blue", label="smoothed")
         for index, label in zip(self._steepest_and_lowest(), ("steepest fall", "lowest"), strict=True):
@@ -241,4 +239,4 @@ class LearningRateFinder(keras.callbacks.Callback):
         bottom, top = np.nanmin(self.losses), losses.max()
         axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.1 * (top - bottom))
         axes.legend()
-        return figure
+        return axes.figure

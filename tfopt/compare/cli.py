@@ -1,11 +1,10 @@
 """`tfopt compare`: the command line."""
 
-import argparse
 import logging
 import pathlib
-import sys
 
 from tfopt._check import require
+from tfopt._cli import OneLineParser, interrupted, show, wrong
 from tfopt.compare.settings import BUNDLED_DATA, MODELS, RATE_GRID
 
 DESCRIPTION = """\
@@ -27,8 +26,6 @@ Examples:
 
 Exit code: 0 done, 2 wrong arguments, 130 interrupted."""
 
-# Columns that the table needs.
-NARROWEST = 120
 SMOKE = dict(data="digits", evaluations=8, seeds=1, batch_size=16, points=4, tuning_rates=(0.01, 0.1))
 
 
@@ -88,22 +85,9 @@ def add_arguments(parser):
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage before them."""
-
-    def error(self, message):
-        """Exit with code 2 after one line on stderr."""
-        self.exit(2, f"{self.prog}: {message}; --help says more.\n")
-
-
 def new_parser():
     """The parser of `tfopt compare`."""
-    parser = OneLineParser(
-        prog="tfopt compare",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = OneLineParser("compare", DESCRIPTION, EPILOG)
     add_arguments(parser)
     return parser
 
@@ -121,14 +105,13 @@ def main(arguments=None):
     try:
         plan = _plan(options)
     except ValueError as error:
-        print(f"tfopt {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return wrong(error)
     except KeyboardInterrupt:
-        return _interrupted("nothing was begun.")
+        return interrupted("compare", "nothing was begun.")
     try:
         comparison = _execute(plan, options)
     except KeyboardInterrupt:
-        return _interrupted(_how_to_resume(plan))
+        return interrupted("compare", _how_to_resume(plan))
     _show(comparison, options)
     return 0
 
@@ -211,20 +194,11 @@ def _execute(plan, options):
 
 def _show(comparison, options):
     if not options.quiet:
-        from rich.console import Console
-
         from tfopt.compare.table import leaderboard_table
 
-        console = Console()
-        console.width = max(console.width, NARROWEST)
-        console.print(leaderboard_table(comparison))
+        show(leaderboard_table(comparison))
     if options.output is not None:
         print(f"The page is {pathlib.Path(options.output).resolve() / 'index.html'}")
-
-
-def _interrupted(sentence):
-    print(f"tfopt compare: interrupted; {sentence}", file=sys.stderr)
-    return 130
 
 
 def _how_to_resume(plan):

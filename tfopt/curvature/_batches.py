@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfopt._batches import is_dataset, reader
 from tfopt._check import require, require_integer
 
 
@@ -15,10 +16,10 @@ class Batches:
     def __init__(self, owner, data, batch_size):
         x, y, sample_weight = data
         self.source = x
-        if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        if is_dataset(x):
             for name, value in {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}.items():
                 require(value is None, owner, name, value, "None, as the data set brings its own")
-            self.read = _dataset(owner, x) if isinstance(x, tf.data.Dataset) else _py_dataset(owner, x)
+            self.read = reader(owner, "x", x)
         else:
             self.read = _arrays(owner, data, batch_size)
 
@@ -77,14 +78,3 @@ def _arrays(owner, parts, batch_size):
             yield tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[cut], parts)  # noqa: B023
 
     return read
-
-
-def _dataset(owner, dataset):
-    finite = int(tf.data.experimental.cardinality(dataset)) != tf.data.experimental.INFINITE_CARDINALITY
-    require(finite, owner, "x", dataset, "a data set that ends: without repeat()")
-    return lambda: iter(dataset)
-
-
-def _py_dataset(owner, dataset):
-    require(dataset.num_batches is not None, owner, "x", dataset, "a PyDataset that knows its num_batches")
-    return lambda: (dataset[index] for index in range(dataset.num_batches))

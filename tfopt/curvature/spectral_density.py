@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfopt._check import require_integer, require_positive
+from tfopt._figure import panels
 from tfopt.curvature import _check
 from tfopt.curvature.lanczos_spectrum import spectrum_of
 
@@ -41,7 +42,7 @@ class SpectralDensity(NamedTuple):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        axes = _axes()
+        (axes,) = panels("SpectralDensity", 1, width=7, height=4)
         axes.set(xlabel="eigenvalue λ", ylabel="density", title=f"Spectrum of {self.size} eigenvalues")
         axes.set_yscale("log")
         axes.fill_between(self.grid, self.density, color="tab:blue", alpha=0.3, linewidth=0)
@@ -127,14 +128,3 @@ def _smoothed(grid, values, weights, width):
     for value, weight in zip(values, weights, strict=True):
         density += weight * np.exp(-0.5 * ((grid - value) / width) ** 2)
     return density / (width * np.sqrt(2 * np.pi))
-
-
-def _axes():
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'SpectralDensity.plot: expected matplotlib, found none: pip install "tfopt[compare]".',
-            name="matplotlib",
-        ) from error
-    return Figure(figsize=(7, 4), layout="constrained").add_subplot()

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfopt._batches import is_endless
 from tfopt._check import require
 
 
@@ -42,8 +43,7 @@ def full_batch(batches):
     expected = "a finite tf.data.Dataset of (x, y) or (x, y, sample_weight)"
     sound = isinstance(batches, tf.data.Dataset) and isinstance(batches.element_spec, tuple)
     require(sound and len(batches.element_spec) in (2, 3), "full_batch", "batches", batches, expected)
-    endless = int(batches.cardinality()) == tf.data.INFINITE_CARDINALITY
-    require(not endless, "full_batch", "batches", batches, expected)
+    require(not is_endless(batches), "full_batch", "batches", batches, expected)
     count, samples = batches.reduce(
         (tf.constant(0, tf.int64), tf.constant(0, tf.int64)),
         lambda total, *batch: (total[0] + 1, total[1] + _size(batch)),

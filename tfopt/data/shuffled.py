@@ -12,6 +12,7 @@ import tempfile
 
 import tensorflow as tf
 
+from tfopt._batches import is_endless
 from tfopt._check import require, require_integer
 from tfopt.data import _nest_codec
 
@@ -77,13 +78,7 @@ def _write_record(path, record):
 
 
 def _require_elements(dataset):
-    require(
-        int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY,
-        "shuffled",
-        "dataset",
-        dataset,
-        "a finite dataset",
-    )
+    require(not is_endless(dataset), "shuffled", "dataset", dataset, "a finite dataset")
     empty = next(iter(dataset.take(1)), None) is None
     require(not empty, "shuffled", "dataset", dataset, "at least one element")
 

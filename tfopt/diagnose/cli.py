@@ -1,6 +1,5 @@
 """`tfopt diagnose`: the command line."""
 
-import argparse
 import contextlib
 import importlib
 import logging
@@ -8,7 +7,7 @@ import pathlib
 import sys
 
 from tfopt._check import require, require_integer
-from tfopt.compare.cli import OneLineParser
+from tfopt._cli import OneLineParser, interrupted, show, wrong
 from tfopt.compare.settings import BUNDLED_DATA
 
 DESCRIPTION = """\
@@ -28,9 +27,6 @@ Examples:
   tfopt diagnose model.keras --data digits --batch-size 64 --output reports/model.html
 
 Exit code: 0 done, whatever was found; 2 wrong arguments; 130 interrupted."""
-
-# Columns that the table needs.
-NARROWEST = 120
 
 
 def add_arguments(parser):
@@ -69,12 +65,7 @@ def add_arguments(parser):
 
 def new_parser():
     """The parser of `tfopt diagnose`."""
-    parser = OneLineParser(
-        prog="tfopt diagnose",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = OneLineParser("diagnose", DESCRIPTION, EPILOG)
     add_arguments(parser)
     return parser
 
@@ -92,11 +83,9 @@ def main(arguments=None):
     try:
         diagnosis, page = _execute(options)
     except ValueError as error:
-        print(f"tfopt {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return wrong(error)
     except KeyboardInterrupt:
-        print("tfopt diagnose: interrupted; nothing was written.", file=sys.stderr)
-        return 130
+        return interrupted("diagnose", "nothing was written.")
     _show(diagnosis, page, options)
     return 0
 
@@ -156,11 +145,7 @@ def _progress(quiet):
 
 def _show(diagnosis, page, options):
     if not options.quiet:
-        from rich.console import Console
-
         from tfopt.diagnose.table import findings_table
 
-        console = Console()
-        console.width = max(console.width, NARROWEST)
-        console.print(findings_table(diagnosis))
+        show(findings_table(diagnosis))
     print(f"The page is {page}")

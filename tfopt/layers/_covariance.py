@@ -1,9 +1,9 @@
 """Mean and covariance of data that is read in pieces, in float64."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from tfopt._batches import is_dataset, reader
 from tfopt._check import require
 
 
@@ -77,24 +77,14 @@ def rows_of(owner, data):
 
 def batches(owner, data, batch_size):
     """Yield the batches of an array, of a dataset or of a PyDataset; of tuples the first component."""
-    own = isinstance(data, (tf.data.Dataset, keras.utils.PyDataset))
-    if own:
+    if is_dataset(data):
         require(batch_size is None, owner, "batch_size", batch_size, "None, as the data brings its own")
-        yield from map(_inputs, _elements(owner, data))
+        yield from map(_inputs, reader(owner, "data", data)())
     elif batch_size is None:
         yield data
     else:
         for start in range(0, len(data), batch_size):
             yield data[start : start + batch_size]
-
-
-def _elements(owner, data):
-    if isinstance(data, tf.data.Dataset):
-        finite = int(data.cardinality()) != tf.data.INFINITE_CARDINALITY
-        require(finite, owner, "data", data, "a dataset that ends: without repeat()")
-        return data
-    require(data.num_batches is not None, owner, "data", data, "a PyDataset that knows its num_batches")
-    return (data[index] for index in range(data.num_batches))
 
 
 def _inputs(element):

@@ -5,12 +5,15 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from tfopt._batches import is_dataset, reader
 from tfopt._check import require, require_integer
 from tfopt.layers._layer import expanded, scale_and_offset, to_floating
 from tfopt.layers._normalize import normalize, wide
 from tfopt.layers._statistics import Region
 from tfopt.layers.batch_normalization import BatchNormalization, shared_axes
 from tfopt.repair._glue import layers_within
+
+OWNER = "recalibrate_batch_norm"
 
 
 def recalibrate_batch_norm(model, data, *, batch_size=32, one_by_one=False):
@@ -63,33 +66,22 @@ class _Batches:
 
     def __init__(self, data, batch_size):
         self.data = data
-        self.batch_size = batch_size
-        if isinstance(data, tf.data.Dataset):
-            endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
-            self.require(not endless, "a data set that ends: without repeat()")
-        elif isinstance(data, keras.utils.PyDataset):
-            self.require(data.num_batches is not None, "a PyDataset that knows its num_batches")
+        if is_dataset(data):
+            read = reader(OWNER, "data", data)
+            self._inputs = lambda: map(_first_of, read())
         else:
-            require_integer("recalibrate_batch_norm", 1, batch_size=batch_size)
-
-    def require(self, condition, expected):
-        """Require something of the argument `data`."""
-        require(condition, "recalibrate_batch_norm", "data", self.data, expected)
+            require_integer(OWNER, 1, batch_size=batch_size)
+            self._inputs = lambda: _slices(data, batch_size)
 
     def __iter__(self):
         for inputs in self._inputs():
             yield tf.nest.map_structure(tf.convert_to_tensor, inputs)
 
-    def _inputs(self):
-        data = self.data
-        if isinstance(data, tf.data.Dataset):
-            yield from (_first_of(batch) for batch in data)
-        elif isinstance(data, keras.utils.PyDataset):
-            yield from (_first_of(data[index]) for index in range(data.num_batches))
-        else:
-            arrays = tuple(tf.nest.flatten(data))
-            batches = tf.data.Dataset.from_tensor_slices(arrays).batch(self.batch_size)
-            yield from (tf.nest.pack_sequence_as(data, batch) for batch in batches)
+
+def _slices(data, batch_size):
+    """A nest of arrays, so many samples at a time."""
+    batches = tf.data.Dataset.from_tensor_slices(tuple(tf.nest.flatten(data))).batch(batch_size)
+    return (tf.nest.pack_sequence_as(data, batch) for batch in batches)
 
 
 def _first_of(batch):
@@ -153,10 +145,9 @@ def _layers_of(model):
     kinds = (BatchNormalization, keras.layers.BatchNormalization)
     found = {id(layer): layer for layer in layers_within(model) if isinstance(layer, kinds)}
     layers = list(found.values())
-    owner = "recalibrate_batch_norm"
     expected = "a built model with batch normalisation layers, none with renorm=True"
     fits = [layer.moving_mean is not None and not getattr(layer, "renorm", False) for layer in layers]
-    require(layers and all(fits), owner, "model", model, expected)
+    require(layers and all(fits), OWNER, "model", model, expected)
     return layers
 
 
@@ -167,7 +158,7 @@ def _measure(model, batches, layers):
     run = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True, autograph=False)
     with _standing_in(meters):
         seen = sum(1 for inputs in batches if run(inputs) is not None)
-    batches.require(seen, "at least one batch")
+    require(seen, OWNER, "data", batches.data, "at least one batch")
     for meter in meters:
         meter.hand_over()
     return called

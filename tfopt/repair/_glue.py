@@ -18,8 +18,8 @@ MOMENTS = Patch(nn, "_compute_moments", moments)
 
 
 def layers_within(layer):
-    """A layer and every layer inside it, wrapped ones too."""
-    return layer._flatten_layers()
+    """A layer and every layer inside it, wrapped ones too, the outer ones first."""
+    return list(layer._flatten_layers())
 
 
 # -- fit on several workers -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfopt._batches import is_endless
 from tfopt._check import require
 
 
@@ -26,7 +27,7 @@ def batches(owner, x, dtype):
 
 def gathered(owner, x, dtype):
     """All samples as one tensor."""
-    endless = isinstance(x, tf.data.Dataset) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY
+    endless = isinstance(x, tf.data.Dataset) and is_endless(x)
     require(not endless, owner, "x", x, "a finite dataset, which is held in memory; see partial_fit")
     return tf.concat(list(batches(owner, x, dtype)), axis=0)
 

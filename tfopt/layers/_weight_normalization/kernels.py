@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfopt.layers._weight_normalization import _glue
+from tfopt.repair._glue import layers_within
 
 TRANSPOSED = (
     keras.layers.Conv1DTranspose,
@@ -83,8 +84,8 @@ def _stored(variable):
 
 def kernels_of(layer):
     """Every kernel of a built layer and of the layers in it, in the order of its weights."""
-    owners: dict = {}
-    for inner in _with_sublayers(layer, set()):
+    owners: dict = {}  # the innermost layer that has the variable
+    for inner in layers_within(layer):
         owners.update({id(variable): inner for variable in inner.weights})
     return [Kernel(v, _unit_axes(owners[id(v)], v)) for v in layer.weights if _is_kernel(v)]
 
@@ -92,19 +93,6 @@ def kernels_of(layer):
 def _is_kernel(variable):
     named = variable.name.endswith("kernel") or variable.name == "embeddings"
     return named and tf.as_dtype(variable.dtype).is_floating and len(variable.shape) > 1
-
-
-def _with_sublayers(layer, seen):
-    """A layer and all it holds in its attributes, outer ones before inner ones."""
-    if id(layer) in seen:
-        return
-    seen.add(id(layer))
-    yield layer
-    for value in vars(layer).values():
-        held = value.values() if isinstance(value, dict) else value
-        for item in held if isinstance(value, (list, tuple, dict)) else [value]:
-            if isinstance(item, keras.layers.Layer):
-                yield from _with_sublayers(item, seen)
 
 
 def _unit_axes(owner, variable):
