@@ -115,4 +115,3 @@ def test_calls_take_turns_and_the_first_round_does_not_count(scaling):
 def test_a_worker_that_ends_is_an_error_with_what_it_said(scaling):
     with scaling("_cluster").Cluster(1) as cluster, pytest.raises(RuntimeError, match="no_such_command"):
         cluster.call("no_such_command")
-
