@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
+
+from tfopt.distribute._addresses import free_ports
 
 TIMEOUT = 600  # seconds that a command may take
 SHOWN = 3000
@@ -18,7 +19,7 @@ class Cluster:
 
     def __init__(self, count):
         self.problems = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - lives as long as the processes
-        addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
         self.processes = [self._start(addresses, index) for index in range(count)]
 
     def __enter__(self):
@@ -77,11 +78,3 @@ class Cluster:
     def _kill(self):
         for process in self.processes:
             process.kill()
-
-
-def _free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

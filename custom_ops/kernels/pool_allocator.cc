@@ -20,10 +20,14 @@ class PoolAllocator : public tensorflow::Allocator {
   Pool pool_;
 };
 
+bool wanted() {
+  const char* wish = std::getenv("TFOPT_POOL");
+  return !wish || std::strcmp(wish, "off");
+}
+
 // Lives as long as the process: tensors may be freed when everything else is gone.
 PoolAllocator* allocator() {
-  const char* wish = std::getenv("TFOPT_POOL");
-  static PoolAllocator* const made = wish && !std::strcmp(wish, "off") ? nullptr : new PoolAllocator;
+  static PoolAllocator* const made = wanted() ? new PoolAllocator : nullptr;
   return made;
 }
 

@@ -1,26 +1,16 @@
 """The cost model of synchronous training: its formulas, its fits, and the cluster it is measured on."""
 
 import functools
-import importlib
 import itertools
-import pathlib
-import sys
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "benchmarks" / "__main__.py").is_file(), reason="no source tree around the tests"
-)
-
 
 @pytest.fixture
-def scaling(monkeypatch):
+def scaling(benchmarks):
     """scaling(name): a module of benchmarks/scaling."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
-    return lambda name: importlib.import_module(f"benchmarks.scaling.{name}")
+    return lambda name: benchmarks(f"scaling.{name}")
 
 
 def ring(parts):

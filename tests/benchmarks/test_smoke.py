@@ -1,29 +1,13 @@
 """The benchmarks run, and their arithmetic is right; what they measure is not tested."""
 
-import importlib
 import itertools
 import json
-import pathlib
 import sys
 
 import numpy as np
 import pytest
 
 import tfopt
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "benchmarks" / "__main__.py").is_file(), reason="no source tree around the tests"
-)
-
-
-@pytest.fixture
-def benchmarks(monkeypatch):
-    """benchmarks(name): a module of the benchmarks, which import the tfopt under test."""
-    # Last on the path, so that an installed tfopt stays in front of the sources.
-    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture
@@ -36,18 +20,16 @@ def shapes(benchmarks):
 LOOKED_INTO = ("graph_cost", "every_rule", "first_step", "peers")
 
 
-def smoke_run(folder, names):
+def smoke_run(benchmarks, folder, names):
     """Results of a smoke run, as kept in JSON, by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [*sys.path, str(ROOT)])
-        importlib.import_module("benchmarks._cli").main(["--smoke", "--output", str(folder), *names])
+    benchmarks("_cli").main(["--smoke", "--output", str(folder), *names])
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
+def kept(benchmarks, tmp_path_factory):
     """Those of `LOOKED_INTO`."""
-    return smoke_run(tmp_path_factory.mktemp("results"), LOOKED_INTO)
+    return smoke_run(benchmarks, tmp_path_factory.mktemp("results"), LOOKED_INTO)
 
 
 class Clock:
@@ -77,7 +59,7 @@ def test_smoke_run_keeps_its_tables(kept):
 @pytest.mark.slow
 def test_smoke_run_of_all_others_keeps_every_table(benchmarks, tmp_path):
     others = benchmarks("_cli").BENCHMARKS.keys() - LOOKED_INTO
-    found = smoke_run(tmp_path, sorted(others))
+    found = smoke_run(benchmarks, tmp_path, sorted(others))
     assert found.keys() == others
     assert_tables(found)
 

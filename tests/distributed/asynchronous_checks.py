@@ -24,7 +24,7 @@ WEIGHTS = RANDOM.uniform(0.5, 1.5, 44).astype("float32")
 def cluster_of(workers, servers):
     """A cluster of servers in this process; they live as long as it does."""
     cluster = {
-        job: [f"127.0.0.1:{_addresses.free_port()}" for _ in range(count)]
+        job: [f"127.0.0.1:{port}" for port in _addresses.free_ports(count)]
         for job, count in (("worker", workers), ("ps", servers))
     }
     # Too few threads, and workers that wait for one another wait for ever.

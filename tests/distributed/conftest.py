@@ -6,24 +6,16 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tfopt.distribute._addresses import free_ports
+
 GRACE = 5  # seconds that the others get to end by themselves, once one worker has failed
 SHOWN = 4000  # characters of each worker's output that a failure shows
-
-
-def free_ports(count):
-    """Ports of the loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Cluster:

@@ -139,7 +139,8 @@ def test_a_process_that_never_comes_is_named_in_time():
 
 
 def test_a_process_that_comes_late_is_waited_for():
-    address = f"127.0.0.1:{_addresses.free_port()}"
+    (port,) = _addresses.free_ports(1)
+    address = f"127.0.0.1:{port}"
     opened = []
 
     def open_late():

@@ -1,5 +1,6 @@
 """Which processes a cluster consists of, and whether they answer."""
 
+import contextlib
 import json
 import os
 import socket
@@ -50,11 +51,13 @@ def _is_address(address):
     return True
 
 
-def free_port(host="127.0.0.1"):
-    """A port of `host` that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+def free_ports(count, host="127.0.0.1"):
+    """So many ports of `host`, all different, that nobody listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((host, 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def host_towards(address):

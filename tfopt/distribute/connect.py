@@ -68,4 +68,5 @@ def _complete(cluster):
         _addresses.require_free("connect", cluster["chief"][0])
         return cluster
     host = _addresses.host_towards(cluster["ps"][0])
-    return {**cluster, "chief": [f"{host}:{_addresses.free_port(host)}"]}
+    (port,) = _addresses.free_ports(1, host)
+    return {**cluster, "chief": [f"{host}:{port}"]}

@@ -41,10 +41,8 @@ class LocalCluster:
         require_integer("LocalCluster", 1, workers=workers, servers=servers)
         require_positive("LocalCluster", timeout=timeout)
         self.timeout = timeout
-        self.cluster = {
-            job: [f"127.0.0.1:{_addresses.free_port()}" for _ in range(count)]
-            for job, count in (("worker", workers), ("ps", servers))
-        }
+        addresses = [f"127.0.0.1:{port}" for port in _addresses.free_ports(workers + servers)]
+        self.cluster = {"worker": addresses[:workers], "ps": addresses[workers:]}
         self._processes: dict = {}
 
     def __enter__(self):

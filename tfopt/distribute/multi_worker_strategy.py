@@ -22,8 +22,9 @@ def multi_worker_strategy(timeout=60.0, communication_options=None):
 
     Every worker builds the same model and optimizer within ``strategy.scope()``; tfopt's optimizers compare
     themselves between the workers when they are built, and raise where they differ. Keras' `fit` needs
-    `tfopt.repair_keras()` on several workers. A worker that dies during training is noticed by TensorFlow's
-    heartbeat, and the others then raise.
+    `tfopt.repair_keras()` on several workers, after this call: TensorFlow makes the strategy only before it
+    has done anything else, which the repair does. A worker that dies during training is noticed by
+    TensorFlow's heartbeat, and the others then raise.
 
     Args:
         timeout: Seconds to wait for the others.
