@@ -26,7 +26,7 @@ TFOPT_ELEMENT float bfloat16_to_float(uint16_t x) { return as_float(uint32_t{x} 
 TFOPT_ELEMENT uint16_t float_to_bfloat16(float x) {
   uint32_t bits = as_bits(x);
   uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  const bool nan = x != x;
   return static_cast<uint16_t>(nan ? 0x7fc0u : rounded);
 }
 

@@ -2,6 +2,8 @@
 #include "custom_ops/kernels/fused_update_op.h"
 
 #include <algorithm>
+#include <functional>
+#include <vector>
 
 #include "custom_ops/apply/apply.h"
 #include "tensorflow/core/lib/core/threadpool.h"
@@ -11,6 +13,8 @@ namespace {
 
 // Elements that a thread takes at once: long enough to hide the hand-over, short enough to share evenly.
 constexpr int64_t kBlock = 1 << 16;
+// The same of variables to look up.
+constexpr int64_t kVariables = 256;
 
 class FusedUpdateOnCpu : public FusedUpdateOp {
  public:
@@ -21,14 +25,36 @@ class FusedUpdateOnCpu : public FusedUpdateOp {
                       const Gradients& gradients) override {
     Plan plan(table(), static_cast<int>(rule_ - kRuleFacts), type_of(weight_), type_of(inputs_.type()),
               average_rate(context).scalar<double>()(), bound(context).scalar<double>()());
+    std::vector<Variable> found(count_);
+    std::vector<int64_t> sizes(count_);
+    TF_RETURN_IF_ERROR(find_all(context, variables, gradients, found.data(), sizes.data()));
     plan.reserve(count_);
-    for (int i = 0; i < count_; ++i) {
-      Buffers buffers;
-      TF_RETURN_IF_ERROR(find(context, variables, gradients, i, &buffers));
-      plan.add(describe(context, i, buffers, gradients), buffers.size);
-    }
+    for (int i = 0; i < count_; ++i) plan.add(found[i], sizes[i]);
     run(context, plan);
     return absl::OkStatus();
+  }
+
+  // What there is to know of each variable lies scattered over memory, so that all threads wait for it together.
+  absl::Status find_all(OpKernelContext* context, const LockedVariables& variables, const Gradients& gradients,
+                        Variable* found, int64_t* sizes) const {
+    absl::Status first_refused;
+    int refused_at = count_;
+    tensorflow::mutex lock;
+    const auto find_some = [&](int64_t begin, int64_t end) {
+      for (int i = static_cast<int>(begin); i < end; ++i) {
+        Buffers buffers;
+        const absl::Status status = find(context, variables, gradients, i, &buffers);
+        if (!status.ok()) {
+          const tensorflow::mutex_lock alone(lock);
+          if (i < refused_at) refused_at = i, first_refused = status;
+          return;
+        }
+        found[i] = describe(context, i, buffers, gradients);
+        sizes[i] = buffers.size;
+      }
+    };
+    in_blocks(context, count_, kVariables, find_some);
+    return first_refused;
   }
 
   Variable describe(OpKernelContext* context, int i, const Buffers& buffers, const Gradients& gradients) const {
@@ -48,12 +74,15 @@ class FusedUpdateOnCpu : public FusedUpdateOp {
   }
 
   static void run(OpKernelContext* context, const Plan& plan) {
-    if (plan.size() <= kBlock) return plan.run(0, plan.size());
+    in_blocks(context, plan.size(), kBlock, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+  }
+
+  static void in_blocks(OpKernelContext* context, int64_t size, int64_t block,
+                        const std::function<void(int64_t, int64_t)>& work) {
+    if (size <= block) return work(0, size);
     using tensorflow::thread::ThreadPool;
-    const ThreadPool::SchedulingParams blocks(ThreadPool::SchedulingStrategy::kFixedBlockSize, absl::nullopt,
-                                              kBlock);
-    context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(
-        plan.size(), blocks, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+    const ThreadPool::SchedulingParams blocks(ThreadPool::SchedulingStrategy::kFixedBlockSize, absl::nullopt, block);
+    context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(size, blocks, work);
   }
 };
 

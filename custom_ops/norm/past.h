@@ -22,12 +22,12 @@ TFOPT_ELEMENT void write_past(const T* from, T* to, int64_t n) {
   char* target = reinterpret_cast<char*>(to);
   const int64_t odd = -reinterpret_cast<intptr_t>(target) & (kWidth - 1);
   const int64_t head = odd < bytes ? odd : bytes;
-  memcpy(target, source, head);
+  if (head) memcpy(target, source, head);
   int64_t i = head;
   for (; i + kWidth <= bytes; i += kWidth)
     _mm_stream_si128(reinterpret_cast<__m128i*>(target + i),
                      _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i)));
-  memcpy(target + i, source + i, bytes - i);
+  if (i < bytes) memcpy(target + i, source + i, bytes - i);
 }
 
 TFOPT_ELEMENT void finish_past() { _mm_sfence(); }

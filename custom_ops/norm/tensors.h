@@ -52,9 +52,10 @@ struct Elements {
   }
 };
 
-// Whether what is written is too large to be met in a cache again.
+// Whether what is written should go past the caches: where it is too large to be met there again. Not in half
+// precision, where a core computes for longer than it waits for memory, and the way past the caches adds to that.
 inline bool past_caches(const Geometry& geometry, Type type) {
-  return geometry.size() * size_of(type) >= kCache;
+  return size_of(type) == sizeof(float) && geometry.size() * size_of(type) >= kCache;
 }
 
 // Calls visit(group, element, n) for all elements of some rows, in stretches of one group whose parameters lie in
