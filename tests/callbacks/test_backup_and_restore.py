@@ -74,8 +74,9 @@ def run(data, *callbacks, epochs=EPOCHS, **compiled):
         pytest.param("reshuffled", 3, 12, marks=pytest.mark.slow),
         pytest.param("endless", 1, 7, marks=pytest.mark.slow),
         ("generator", "epoch", 8),
+        ("generator", 2, 9),
     ],
-    ids=list(DATA),
+    ids=[*DATA, "generator in mid-epoch"],
 )
 def test_an_interrupted_run_ends_where_the_undisturbed_one_does(data, save_freq, after, tmp_path):
     history, state = run(data)
@@ -228,6 +229,58 @@ def test_keras_own_starts_an_epoch_over_and_cannot_read_half_a_file(tmp_path):
     weights.write_bytes(weights.read_bytes()[:3000])
     with pytest.raises(OSError, match="truncated"):
         run("arrays", own(tmp_path / "b"))
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """Epoch and batch of every backup that is written."""
+    found, write = [], Backups.write
+
+    def told(self, files, summary):
+        found.append((summary["epoch"], summary["batch"]))
+        write(self, files, summary)
+
+    monkeypatch.setattr(Backups, "write", told)
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_so_many_batches_lie_between_two_saves(steps, tmp_path, places):
+    run("arrays", tfopt.callbacks.BackupAndRestore(tmp_path, 4), steps_per_execution=steps)
+    assert places == [(0, 4), (1, 2), (1, 6), (2, 4)]
+
+
+def test_a_resumed_run_saves_as_often_as_one_from_the_start(tmp_path, places):
+    assert run("arrays", tfopt.callbacks.BackupAndRestore(tmp_path / "b", 4), Interrupt(9)) is None
+    assert places == [(0, 4), (1, 2)]
+    places.clear()
+    backup = tfopt.callbacks.BackupAndRestore(tmp_path / "b", 4)
+    run("arrays", backup)
+    # The two batches that were passed over do not count, and in the next epoch none is.
+    assert places == [(1, 6), (2, 4)]
+    assert backup.resumed_batches == 0
+
+
+def test_what_an_interrupted_save_has_left_goes(tmp_path):
+    draft = tmp_path / "draft-1"
+    draft.mkdir()
+    (draft / "state.npz").write_bytes(b"half")
+    kept_after(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["backup-00000000"]
+
+
+def test_of_several_workers_the_others_read_and_do_not_write(tmp_path, monkeypatch):
+    """To a process that must not checkpoint, as TensorFlow's strategy tells all but the first."""
+    _, state = run("arrays")
+    assert run("arrays", tfopt.callbacks.BackupAndRestore(tmp_path, 4), Interrupt(9)) is None
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    extended = type(tf.distribute.get_strategy().extended)
+    monkeypatch.setattr(extended, "should_checkpoint", property(lambda self: False))
+    resumed, found = run("arrays", tfopt.callbacks.BackupAndRestore(tmp_path, 2))
+    assert resumed.epoch == [1, 2]
+    for left, right in zip(found, state, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_random_states_come_back():

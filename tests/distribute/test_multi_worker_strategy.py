@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.distribute import _rendezvous
+from tfopt.distribute._addresses import free_ports
 from tfopt.distribute.multi_worker_strategy import multi_worker_strategy
 
 
@@ -17,12 +18,6 @@ def listener():
     answering.bind(("127.0.0.1", 0))
     answering.listen()
     return answering, answering.getsockname()[1]
-
-
-def free_port():
-    answering, port = listener()
-    answering.close()
-    return port
 
 
 @pytest.fixture
@@ -42,7 +37,8 @@ def place(monkeypatch):
 def test_workers_that_never_come_are_named_in_time(place):
     answering, there = listener()
     with answering:
-        ports = [free_port(), there, free_port()]
+        first, last = free_ports(2)
+        ports = [first, there, last]
         place(*ports)
         begin = time.monotonic()
         with pytest.raises(TimeoutError) as caught:
@@ -58,7 +54,7 @@ def test_workers_that_never_come_are_named_in_time(place):
 def test_a_port_in_use_is_an_error_at_once(place):
     answering, port = listener()
     with answering:
-        place(port, free_port())
+        place(port, *free_ports(1))
         begin = time.monotonic()
         expected = rf"multi_worker_strategy: expected the port of worker 0 at 127\.0\.0\.1:{port} to be free"
         with pytest.raises(OSError, match=expected):
@@ -67,31 +63,40 @@ def test_a_port_in_use_is_an_error_at_once(place):
 
 
 def test_the_own_port_is_free_again_after_the_wait(place):
-    port = free_port()
-    place(port, free_port())
+    port, other = free_ports(2)
+    place(port, other)
     for _ in range(2):
         with pytest.raises(TimeoutError):
             multi_worker_strategy(timeout=0.1)
     _rendezvous.listen(port).close()
 
 
+TWO = '"cluster": {"worker": ["a:1", "b:2"]}'
+JSON = 'TF_CONFIG=.*: expected a JSON object with "cluster"'
+TASK = 'task=.*: expected TF_CONFIG with a "task" of "type" "chief" or "worker" and an "index"'
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected"),
     [
-        "worker",
-        "[]",
-        '{"cluster": {"worker": ["host"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["host:70000"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a:1", "b:2"]}}',
-        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
-        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": -1}}',
-        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "ps", "index": 0}}',
-        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        ("worker", JSON),
+        ("[]", JSON),
+        ('{"cluster": 3}', JSON),
+        (f'{{{TWO}, "task": "worker"}}', JSON),
+        (f"{{{TWO}}}", TASK),
+        (f'{{{TWO}, "task": {{"type": "worker"}}}}', TASK),
+        (f'{{{TWO}, "task": {{"type": "worker", "index": 2}}}}', TASK),
+        (f'{{{TWO}, "task": {{"type": "worker", "index": -1}}}}', TASK),
+        (f'{{{TWO}, "task": {{"type": "ps", "index": 0}}}}', TASK),
+        ('{"cluster": {"worker": ["host"]}}', 'cluster=.*: expected addresses "host:port", not .host.'),
+        ('{"cluster": {"worker": ["host:70000"]}}', 'expected addresses "host:port", not .host:70000'),
+        ('{"cluster": {"worker": "a:1"}}', "expected a list of addresses for the job .worker"),
+        ('{"cluster": {"worker": ["a:1", "a:1"]}}', "each address once"),
     ],
 )
-def test_a_config_that_is_none_is_refused(text, monkeypatch):
+def test_a_config_that_is_none_is_refused(text, expected, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match=r"multi_worker_strategy\(TF_CONFIG=.*: expected JSON such as"):
+    with pytest.raises(ValueError, match=rf"multi_worker_strategy\(.*{expected}"):
         multi_worker_strategy(timeout=0.1)
 
 

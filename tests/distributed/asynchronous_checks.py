@@ -91,6 +91,11 @@ def misuse(strategy):
     with strategy.scope():
         trainer = AsynchronousTrainer(network(tfopt.SGD()))
     endless = tf.data.Dataset.from_tensors((X, Y)).repeat()
+
+    def ending():
+        # Nothing says that it ends before it does.
+        return tf.data.Dataset.from_tensors((X, Y)).repeat(2).filter(lambda *_: True)
+
     calls = {
         "no steps": lambda: trainer.fit(lambda: endless),
         "no dataset": lambda: trainer.fit(lambda: X, steps_per_epoch=1),
@@ -98,8 +103,12 @@ def misuse(strategy):
         "targets": lambda: trainer.fit(lambda: endless, Y, steps_per_epoch=1),
         "validation": lambda: trainer.fit(X, Y, validation_data=lambda: endless),
         "outside": lambda: partly_outside(strategy).fit(X, Y),
+        "from elsewhere": lambda: trainer.fit(lambda: endless, steps_per_epoch=1),
+        "ended": lambda: trainer.fit(ending, steps_per_epoch=9, verbose=0),
     }
-    return {name: message_of(call) for name, call in calls.items()} | {"updates": trainer.updates}
+    found = {name: message_of(call) for name, call in calls.items()}
+    trainer.fit(X, Y, batch_size=len(X), verbose=0)
+    return found | {"updates": trainer.updates}
 
 
 def partly_outside(strategy):
@@ -129,9 +138,17 @@ RULES = {
 
 
 def operations(trainer):
-    """Operations of the train step's graph."""
+    """Operations of the train step's graph, and of the branches that an accumulation puts into it."""
     (function,) = trainer._steps.train._list_all_concrete_functions()[:1]
-    return function.graph.get_operations()
+    graphs, found = [function.graph], []
+    while graphs:
+        graph = graphs.pop()
+        found += graph.get_operations()
+        for operation in graph.get_operations():
+            if operation.type in ("If", "StatelessIf"):
+                branch = operation.get_attr("then_branch").name, operation.get_attr("else_branch").name
+                graphs += [graph._get_function(name).graph for name in branch]
+    return found
 
 
 def largest(left, right):
@@ -139,15 +156,17 @@ def largest(left, right):
 
 
 class Gate(keras.layers.Layer):
-    """Holds gradients back so that each is one update late, but the first."""
+    """Holds gradients back so that each is one update late, but the first; counts samples in a variable."""
 
     def __init__(self, batches):
         super().__init__()
+        self.seen = self.add_weight(initializer="zeros", trainable=False, name="seen")
         self.order, self.written, self.batches, self.news = [], 0, batches, threading.Condition()
 
     def call(self, inputs):
         # First column: the batch's number.
         ready = tf.numpy_function(self.wait, [inputs[0, 0]], tf.float32, stateful=True)
+        self.seen.assign_add(keras.ops.cast(keras.ops.shape(inputs)[0], "float32"))
         with tf.control_dependencies([ready]):
             return tf.identity(inputs[:, 1:])
 
@@ -169,24 +188,33 @@ class Gate(keras.layers.Layer):
             self.news.notify_all()
 
 
-def delayed(momentum):
-    """Weights of a linear model after updates that are one late, and those that NumPy computes."""
-    momentum, rate, batches, size = float(momentum), 0.05, 12, 4
+def delayed(momentum, growth):
+    """Weights of a linear model after updates that are one late, and those that NumPy computes.
+
+    A loss scale that doubles after every `growth` updates, if any, changes between read and write.
+    """
+    momentum, growth, rate, batches, size = float(momentum), int(growth), 0.05, 12, 4
     x = RANDOM.normal(size=(batches, size, 3))
     y = x @ np.array([[1.0], [-2.0], [0.5]]) + 0.1
     numbered = np.concatenate([np.broadcast_to(np.arange(batches)[:, None, None], (batches, size, 1)), x], -1)
-    gate = Gate(batches)
+    gates = []
 
     def model():
+        # On the servers, as everything that the model is made of.
+        gate = Gate(batches)
+        gates.append(gate)
         layers = [keras.Input((4,)), gate, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")]
         model = keras.Sequential(layers)
-        model.compile(tfopt.Momentum(rate, momentum), "mse")
+        rule = tfopt.Momentum(rate, momentum)
+        scaled = keras.optimizers.LossScaleOptimizer(rule, dynamic_growth_steps=growth) if growth else rule
+        model.compile(scaled, "mse")
         return model
 
     trainer = AsynchronousTrainer(model, cluster_of(2, 1))
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: gate.count())
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: gates[0].count())
     data = numbered.reshape(-1, 4).astype("float32"), y.reshape(-1, 1).astype("float32")
     history = trainer.fit(*data, batch_size=size, shuffle=False, verbose=0, callbacks=[count])
+    gate = gates[0]
     weights, velocity, losses = [np.ones((3, 1))], np.zeros((3, 1)), []
     for place, batch in enumerate(gate.order):
         seen = weights[max(place - 1, 0)]
@@ -197,6 +225,7 @@ def delayed(momentum):
     return {
         "difference": largest(trainer.model.trainable_variables[0].value.numpy(), weights[-1]),
         "moved": largest(weights[-1], weights[0]),
+        "seen": float(gate.seen.value.numpy()),
         "loss": abs(history.history["loss"][0] - np.mean(losses)),
         "staleness": sorted(trainer.staleness.items()),
         "reported": [history.history["staleness"][0], history.history["staleness_max"][0]],

@@ -1,9 +1,10 @@
 """A coordinator whose workers, server or own life end while it trains.
 
-Run ``python asynchronous_faults.py CHECK ARGUMENT``; prints one JSON object.
+Run ``python asynchronous_faults.py CHECK [ARGUMENT ...]``; prints one JSON object.
 """
 
 import json
+import random
 import sys
 import threading
 import time
@@ -26,10 +27,16 @@ def data():
     return x, (x @ np.arange(-3.0, 5.0)[:, None] > 0).astype("float32")
 
 
-def model():
+RULES = {
+    "Adam": lambda: tfopt.Adam(0.05),
+    "PolyakAverage": lambda: tfopt.PolyakAverage(tfopt.NAdam(0.05, form="lookahead"), start_step=5),
+}
+
+
+def model(rule="Adam"):
     keras.utils.set_random_seed(4)
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, "sigmoid")])
-    model.compile(tfopt.Adam(0.05), "binary_crossentropy", metrics=["accuracy", *COUNTS])
+    model.compile(RULES[rule](), "binary_crossentropy", metrics=["accuracy", *COUNTS])
     return model
 
 
@@ -76,14 +83,67 @@ def worker(source):
             history = trainer.fit(*data(), batch_size=BATCH, **options).history
         for event in events:
             event.thread.join()
-        steps = 4 * SAMPLES // BATCH
-        named = [name for name in history if name.lower().endswith(("positives", "negatives"))]
+        return found(trainer, history, 4 * SAMPLES // BATCH)
+
+
+def found(trainer, history, steps):
+    """What is left of a run that should have made so many steps."""
+    named = [name for name in history if name.lower().endswith(("positives", "negatives"))]
+    return {
+        "accuracy": trainer.evaluate(*data())["accuracy"],
+        "samples": [sum(counts) for counts in zip(*(history[name] for name in named), strict=True)],
+        "steps": sum(trainer.staleness.values()) - steps,
+        "twice": trainer.updates - steps,
+        "iterations": int(trainer.model.optimizer.iterations.numpy()) - trainer.updates,
+    }
+
+
+class UntilDone(keras.callbacks.Callback):
+    """Trains as long as a thread runs."""
+
+    def __init__(self, thread):
+        super().__init__()
+        self.thread = thread
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = not self.thread.is_alive()
+
+
+def often(kills, seed):
+    """One of two workers, or both, killed at random moments and started again, so many times in one run."""
+    chance = random.Random(int(seed))
+
+    def disturb():
+        for _ in range(int(kills)):
+            time.sleep(chance.uniform(0.0, 0.5))
+            victims = chance.choice([[0], [1], [0, 1]])
+            for victim in victims:
+                local.kill("worker", victim)
+            time.sleep(chance.uniform(0.0, 0.5))
+            for victim in victims:
+                local.restart("worker", victim)
+
+    with LocalCluster(2, 1) as local:
+        trainer = AsynchronousTrainer(model, local.cluster)
+        begin = After(20, disturb)
+        callbacks = [begin, UntilDone(begin.thread)]
+        history = trainer.fit(*data(), batch_size=BATCH, epochs=10**6, verbose=0, callbacks=callbacks)
+        begin.thread.join()
+        epochs = len(history.epoch)
+        return found(trainer, history.history, epochs * SAMPLES // BATCH) | {"epochs": epochs}
+
+
+def left(_):
+    """One of two workers is killed and does not come back; the other does the rest."""
+    with LocalCluster(2, 1) as local:
+        trainer = AsynchronousTrainer(model, local.cluster)
+        event = After(20, lambda: local.kill("worker", 1))
+        history = trainer.fit(*data(), batch_size=BATCH, epochs=3, verbose=0, callbacks=[event])
+        event.thread.join()
         return {
-            "accuracy": trainer.evaluate(*data())["accuracy"],
-            "samples": [sum(counts) for counts in zip(*(history[name] for name in named), strict=True)],
-            "steps": sum(trainer.staleness.values()) - steps,
-            "twice": trainer.updates - steps,
-            "iterations": int(trainer.model.optimizer.iterations.numpy()) - trainer.updates,
+            "epochs": history.epoch,
+            "steps": sum(trainer.staleness.values()),
+            "accuracy": history.history["accuracy"][-1],
         }
 
 
@@ -106,9 +166,9 @@ def lost(job):
     return {}
 
 
-def coordinator(folder, cluster):
+def coordinator(folder, cluster, rule):
     """One life of a coordinator that may be killed at any time; the servers are somebody else's."""
-    trainer = AsynchronousTrainer(model, json.loads(cluster))
+    trainer = AsynchronousTrainer(lambda: model(rule), json.loads(cluster))
     backup = tfopt.callbacks.BackupAndRestore(folder, save_freq=10, delete_checkpoint=False)
 
     def told(batch, logs):
@@ -122,11 +182,14 @@ def coordinator(folder, cluster):
         "epochs": history.epoch,
         "iterations": int(trainer.model.optimizer.iterations.numpy()),
         "updates": trainer.updates,
-        "weights": [np.asarray(v.value).tolist() for v in trainer.model.trainable_variables],
+        "state": [
+            np.asarray(v.value).tolist()
+            for v in (*trainer.model.trainable_variables, *trainer.model.optimizer.variables)
+        ],
     }
 
 
-CHECKS = {"worker": worker, "lost": lost, "coordinator": coordinator}
+CHECKS = {"worker": worker, "often": often, "left": left, "lost": lost, "coordinator": coordinator}
 
 if __name__ == "__main__":
     print(json.dumps(CHECKS[sys.argv[1]](*sys.argv[2:])), flush=True)

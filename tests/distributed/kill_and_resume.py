@@ -1,7 +1,8 @@
 """Trains in child processes that are killed at random moments, and compares with training left alone.
 
 Children are forked from one process that has imported TensorFlow and run nothing of it.
-Run ``python kill_and_resume.py FOLDER REPLICAS STORIES KILLS SEED``; prints one JSON list.
+Run ``python kill_and_resume.py FOLDER REPLICAS STORIES KILLS SEED``; prints one JSON list. Every story has
+another rule, until they begin again.
 """
 
 import json
@@ -21,6 +22,22 @@ import tfopt
 
 EPOCHS, BATCHES, SAVE_FREQ = 4, 12, 3
 PAUSE = 0.01  # seconds after each batch
+RULES = {
+    "Adam": lambda: tfopt.Adam(0.02),
+    "PolyakAverage": lambda: tfopt.PolyakAverage(tfopt.Nesterov(0.05), start_step=5),
+    "AdaGrad": lambda: tfopt.AdaGrad(0.05, gradient_accumulation_steps=2),
+    "RMSProp": lambda: tfopt.RMSProp(0.01, momentum=0.5, nesterov=True, centered=True),
+    "AdaDelta": lambda: tfopt.AdaDelta(window=10),
+    "AMSGrad": lambda: tfopt.AMSGrad(0.02, variant="recursive", use_ema=True, ema_overwrite_frequency=5),
+    "NAdam": lambda: tfopt.NAdam(0.02, form="lookahead"),
+    "DeltaBarDelta": lambda: tfopt.DeltaBarDelta(0.05),
+    "AdamThenSGD": lambda: tfopt.AdamThenSGD(0.02),
+    "LBFGS": lambda: tfopt.LBFGS(history=3),
+    "BlockCoordinateDescent": lambda: tfopt.BlockCoordinateDescent(
+        tfopt.Momentum(0.1), blocks="layer", order="random", steps_per_block=2, seed=1
+    ),
+    "GaussianSmoothing": lambda: tfopt.GaussianSmoothing(tfopt.SGD(0.1), 0.05, seed=1),
+}
 
 
 class Slowly(keras.callbacks.Callback):
@@ -38,7 +55,7 @@ class Slowly(keras.callbacks.Callback):
         time.sleep(PAUSE)
 
 
-def train(folder, pipe, replicas, result):
+def train(folder, pipe, replicas, rule, result):
     """One run, from the last backup in `folder` if there is one; weights and all state go to `result`."""
     random_numbers = np.random.default_rng(0)
     x = random_numbers.normal(size=(BATCHES * 8, 6)).astype("float32")
@@ -53,7 +70,7 @@ def train(folder, pipe, replicas, result):
     with strategy.scope():
         layers = [keras.layers.Dense(8, "tanh"), keras.layers.Dropout(0.2)]
         model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(1, "sigmoid")])
-        optimizer = tfopt.Adam(0.02)
+        optimizer = RULES[rule]()
         model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     backup = tfopt.callbacks.BackupAndRestore(folder, save_freq=SAVE_FREQ)
     model.fit(x, y, batch_size=8, epochs=EPOCHS, verbose=0, callbacks=[backup, Slowly(pipe)])
@@ -61,7 +78,7 @@ def train(folder, pipe, replicas, result):
     np.savez(result, *state)
 
 
-def child(folder, replicas, result):
+def child(folder, *how):
     """Fork; returns the child's number, once it trains, and the end of its pipe."""
     reader, writer = os.pipe()
     number = os.fork()
@@ -69,7 +86,7 @@ def child(folder, replicas, result):
         code = 1
         try:
             os.close(reader)
-            train(folder, writer, replicas, result)
+            train(folder, writer, *how)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -88,12 +105,13 @@ def ends_well(number):
     return status == 0
 
 
-def story(folder, replicas, moments, result):
+def story(folder, moments, *how):
     """A run that is killed at `moments`: so many batches after it began, and seconds after that."""
     folder.mkdir()
+    result = folder / "state.npz"
     kills = 0
     for moment in (*moments, None):
-        number, reader = child(folder / "backups", replicas, result)
+        number, reader = child(folder / "backups", *how, result)
         if moment is not None:
             batches, seconds = moment
             while batches > 0 and (ended := os.read(reader, batches)):
@@ -110,19 +128,19 @@ def story(folder, replicas, moments, result):
 
 def main(folder, replicas, stories, kills, seed):
     """Run the stories; a first kill comes while enough is left to do that it cannot come too late."""
-    chance, report = random.Random(seed), []
-    number, reader = child(folder / "alone", replicas, folder / "alone.npz")
-    assert ends_well(number)
-    os.close(reader)
-    reference = dict(np.load(folder / "alone.npz"))
+    chance, report, references = random.Random(seed), [], {}
     for index in range(stories):
+        rule = list(RULES)[index % len(RULES)]
+        if rule not in references:
+            _, references[rule] = story(folder / f"alone_{rule}", [], replicas, rule)
         moments = [
             (chance.randint(0, EPOCHS * BATCHES * 3 // 4), chance.uniform(0.0, 2 * PAUSE))
             for _ in range(kills)
         ]
-        told, found = story(folder / f"story_{index}", replicas, moments, folder / f"story_{index}.npz")
-        same = [np.array_equal(found.get(name), reference[name]) for name in reference]
-        report.append(told | {"equal": all(same) and len(found) == len(reference), "moments": moments})
+        told, found = story(folder / f"story_{index}", moments, replicas, rule)
+        same = [np.array_equal(found.get(name), value) for name, value in references[rule].items()]
+        equal = all(same) and len(found) == len(references[rule])
+        report.append(told | {"rule": rule, "equal": equal, "moments": moments})
     print(json.dumps(report))
 
 

@@ -1,6 +1,7 @@
 """Guards of the private hooks that tfopt/distribute/_glue.py stands on: each is named and seen to work."""
 
 import inspect
+import threading
 
 import keras
 import numpy as np
@@ -67,3 +68,30 @@ def test_cluster_resolver_of_a_strategy():
 
     assert _glue.cluster_of(Strategy()) == {"worker": ["a:1"]}
     assert "_cluster_resolver" in inspect.getsource(tf.distribute.ParameterServerStrategy.__init__)
+
+
+def test_failure_handler_waits_for_a_lock_when_it_is_stopped_and_is_kept_from_it():
+    from tensorflow.python.distribute.coordinator import cluster_coordinator
+
+    source = inspect.getsource(cluster_coordinator.WorkerPreemptionHandler)
+    for name in (
+        "_should_preemption_thread_run",
+        "_cluster_update_lock",
+        "_cluster_due_for_update_or_finish",
+    ):
+        assert name in source
+    assert "self._cluster.stop()" in inspect.getsource(cluster_coordinator.ClusterCoordinator.__del__)
+    assert "self.failure_handler.stop()" in inspect.getsource(cluster_coordinator.Cluster.stop)
+
+    class Handler:
+        _should_preemption_thread_run = True
+        _cluster_due_for_update_or_finish = threading.Event()
+
+    class Coordinator:
+        class _cluster:
+            failure_handler = Handler()
+
+    _glue.end_without_waiting(Coordinator())
+    Coordinator._cluster.failure_handler.stop()
+    assert not Coordinator._cluster.failure_handler._should_preemption_thread_run
+    assert Handler._cluster_due_for_update_or_finish.is_set()

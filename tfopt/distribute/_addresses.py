@@ -1,8 +1,6 @@
 """Which processes a cluster consists of, and whether they answer."""
 
 import contextlib
-import json
-import os
 import socket
 
 from tfopt._check import require
@@ -11,36 +9,26 @@ from tfopt.distribute import _rendezvous
 JOBS = ("worker", "ps", "chief")
 
 
-def tf_config(owner):
-    """The dict in the environment variable TF_CONFIG, or a ValueError."""
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        found = None
-    require(
-        isinstance(found, dict) and isinstance(found.get("cluster"), dict),
-        owner,
-        "TF_CONFIG",
-        text,
-        'a JSON object with "cluster", a dict from job ("worker", "ps", "chief") to addresses "host:port"',
-    )
-    return found
-
-
 def checked(owner, cluster):
     """`cluster` as a dict from job to a list of addresses, or a ValueError that says what is wrong."""
     require(isinstance(cluster, dict), owner, "cluster", cluster, "a dict from job to a list of addresses")
-    cluster = {job: list(addresses) for job, addresses in cluster.items()}
     for job in ("worker", "ps"):
         expected = f'at least one address "host:port" for the job {job!r}'
         require(cluster.get(job), owner, "cluster", cluster, expected)
     require(set(cluster) <= set(JOBS), owner, "cluster", cluster, f"no other jobs than {', '.join(JOBS)}")
+    require_addresses(owner, cluster)
+    return {job: list(addresses) for job, addresses in cluster.items()}
+
+
+def require_addresses(owner, cluster):
+    """Raise ValueError unless each job has a list of addresses, and each address is there once."""
+    for job, addresses in cluster.items():
+        a_list = isinstance(addresses, (list, tuple))
+        require(a_list, owner, "cluster", cluster, f"a list of addresses for the job {job!r}")
     addresses = [address for job in cluster.values() for address in job]
     for address in addresses:
         require(_is_address(address), owner, "cluster", cluster, f'addresses "host:port", not {address!r}')
     require(len(set(addresses)) == len(addresses), owner, "cluster", cluster, "each address once")
-    return cluster
 
 
 def _is_address(address):
@@ -80,10 +68,20 @@ def require_free(owner, address):
 
 
 def silent(cluster, jobs=("worker", "ps"), timeout=0.0):
-    """Names ``job index at address`` of the processes that nobody answers for within `timeout` seconds."""
-    peers = {
+    """Names ``job index at address`` of the processes of which none serves within `timeout` seconds."""
+    return _rendezvous.missing(_peers(cluster, jobs), timeout, _rendezvous.serves)
+
+
+def stopped(cluster, timeout):
+    """Names of the workers that are there, and do not say a word within `timeout` seconds."""
+    peers = _peers(cluster, ("worker",))
+    there = {name: address for name, address in peers.items() if _rendezvous.answers(address)}
+    return _rendezvous.missing(there, timeout, _rendezvous.serves)
+
+
+def _peers(cluster, jobs):
+    return {
         f"{job} {index} at {address}": _rendezvous.address_of(address)
         for job in jobs
         for index, address in enumerate(cluster.get(job, ()))
     }
-    return _rendezvous.missing(peers, timeout)

@@ -50,3 +50,18 @@ def should_evaluate(model, epoch, frequency):
 def cluster_of(strategy):
     """Dict from job to addresses of the cluster that a parameter server strategy is connected to."""
     return strategy._cluster_resolver.cluster_spec().as_dict()
+
+
+def end_without_waiting(coordinator):
+    """Let the process end although a worker died and did not come back.
+
+    TensorFlow's thread that waits for such a worker holds a lock all the while, for which the coordinator's
+    end would wait.
+    """
+    handler = coordinator._cluster.failure_handler
+
+    def stop():
+        handler._should_preemption_thread_run = False
+        handler._cluster_due_for_update_or_finish.set()
+
+    handler.stop = stop

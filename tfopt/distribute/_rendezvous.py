@@ -5,6 +5,8 @@ import time
 
 # Between two attempts to reach a peer, and for one of them.
 PAUSE, ATTEMPT = 0.1, 1.0
+# HTTP/2's way to begin, with an empty SETTINGS frame; what answers begins with one of its own.
+PREFACE, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 
 def address_of(text):
@@ -29,20 +31,30 @@ def listen(port):
     return answering
 
 
-def missing(peers, timeout):
-    """Those of ``{name: (host, port)}`` that have not answered after `timeout` seconds."""
-    waiting, end = dict(peers), time.monotonic() + timeout
-    while True:
-        waiting = {name: address for name, address in waiting.items() if not answers(address)}
-        if not waiting or time.monotonic() >= end:
-            return list(waiting)
-        time.sleep(PAUSE)
-
-
 def answers(address):
-    """Whether somebody accepts a connection."""
+    """Whether somebody accepts a connection; a process that stands still does."""
     try:
         with socket.create_connection(address, timeout=ATTEMPT):
             return True
     except OSError:
         return False
+
+
+def serves(address):
+    """Whether a gRPC server accepts a connection and says something."""
+    try:
+        with socket.create_connection(address, timeout=ATTEMPT) as connection:
+            connection.sendall(PREFACE + SETTINGS)
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
+def missing(peers, timeout, there=answers):
+    """Those of ``{name: (host, port)}`` that have not been `there` within `timeout` seconds."""
+    waiting, end = dict(peers), time.monotonic() + timeout
+    while True:
+        waiting = {name: address for name, address in waiting.items() if not there(address)}
+        if not waiting or time.monotonic() >= end:
+            return list(waiting)
+        time.sleep(PAUSE)

@@ -16,6 +16,9 @@ def source_of(coordinator, x, steps, **data):
         steps: Batches of an epoch, or None for as many as there are.
         **data: Further arguments of `fit` about the data.
     """
+    within = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    expected = "a call outside of every strategy's scope()"
+    require(within is None, "AsynchronousTrainer.fit", "strategy", within, expected)
     if callable(x) and not isinstance(x, keras.utils.PyDataset):
         given = sorted(name for name, value in data.items() if name != "shuffle" and value is not None)
         require(
@@ -37,16 +40,23 @@ class FromCoordinator:
 
     def __init__(self, **data):
         self._batches = _glue.batches_like_fit(**data)
-        for _, _, iterator in self._batches:
-            # Shapes without the number of samples: the last batch may be smaller.
-            self.spec = iterator.element_spec
-            break
+        # Shapes without the number of samples: the last batch may be smaller.
+        self.spec = self._begun().element_spec
         _glue.restart(self._batches)
 
     @property
     def steps(self):
         """Batches of an epoch, None where it is not known before the first has ended."""
         return self._batches.num_batches
+
+    def _begun(self):
+        return next(iter(self._batches))[-1]
+
+    def first(self):
+        """The first batch, which an epoch still begins with."""
+        batch = next(self._begun())
+        _glue.restart(self._batches)
+        return batch
 
     def epoch(self):
         """What to send along with each step of an epoch."""
@@ -67,9 +77,17 @@ class FromWorkers:
         require(isinstance(dataset, tf.data.Dataset), owner, "x", function, expected)
         endless = dataset.cardinality() < 0
         require(endless, owner, "x", function, "a function whose dataset goes on for ever: add .repeat()")
+        captured = tf.function(function, autograph=False).get_concrete_function().captured_inputs
+        inside = all(tensor.dtype != tf.variant for tensor in captured)
+        require(inside, owner, "x", function, "a function that makes its dataset itself, from the beginning")
         self.spec = dataset.element_spec
         self.steps = steps
+        self._dataset = dataset
         self._iterator = iter(coordinator.create_per_worker_dataset(function))
+
+    def first(self):
+        """A batch as the workers read them."""
+        return next(iter(self._dataset))
 
     def epoch(self):
         """What to send along with each step of an epoch."""

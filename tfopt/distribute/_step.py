@@ -51,46 +51,59 @@ class Steps:
     Args:
         model: A built, compiled model whose variables lie on the servers.
         strategy: The strategy under whose scope it was made.
+        updates: Variable that counts the updates; default a new one.
     """
 
-    def __init__(self, model, strategy):
+    def __init__(self, model, strategy, updates=None):
         self.model = model
         self.strategy = strategy
         self.metrics = model.metrics_variables
         self.initial = [value for metric in model.metrics for value in metric.stateless_reset_state()]
         counted = {id(variable) for variable in self.metrics}
         self._others = [v for v in model.non_trainable_variables if id(v) not in counted]
+        # Of mixed_float16: it moves with the updates, so that a late gradient may carry an earlier one.
+        scale = getattr(model.optimizer, "dynamic_scale", None)
+        self._scales = [] if scale is None else [scale]
         self._turns = Turns(device_of(model.trainable_variables[0]))
-        with strategy.scope(), tf.device(self._turns.device):
-            self.updates = tf.Variable(0, dtype=tf.int64, name="updates")
+        self._made_of = _parts(model)
+        self.updates = updates
+        if updates is None:
+            with strategy.scope(), tf.device(self._turns.device):
+                self.updates = tf.Variable(0, dtype=tf.int64, name="updates")
         compiled = tf.function(self._gradients, jit_compile=True, autograph=False)
         self._compute = compiled if model.jit_compile else self._gradients
         self.train = tf.function(self._train, autograph=False, reduce_retracing=True)
         self.test = tf.function(self._test, autograph=False, reduce_retracing=True)
 
+    def are_of(self, model):
+        """Whether the model is still what it was, neither compiled anew nor frozen in part since."""
+        return [id(part) for part in _parts(model)] == [id(part) for part in self._made_of]
+
     def _train(self, data):
         """One update; returns what it adds to the metrics, and its staleness."""
-        data = _batch(data)
-        at, weights, others = self._turns.take(self._read)
-        gradients, moved, added = self._compute(data, weights, others)
+        data = batch_of(data)
+        at, weights, others, scales = self._turns.take(self._read)
+        gradients, moved, added = self._compute(data, weights, others, scales)
         rows = [row for row, gradient in enumerate(gradients) if gradient is not None]
         write = functools.partial(self._write, rows)
-        return added, self._turns.take(write, at, [gradients[row] for row in rows], others, moved)
+        return added, self._turns.take(write, at, [gradients[row] for row in rows], scales, others, moved)
 
     def _test(self, data):
         """What a batch adds to the metrics."""
-        _, weights, others = self._turns.take(self._read)
-        return self._evaluated(_batch(data), weights, others, training=False)[2]
+        _, weights, others, _ = self._turns.take(self._read)
+        return self._evaluated(batch_of(data), weights, others, training=False)[2]
 
     def _read(self):
-        values = [[v.value for v in group] for group in (self.model.trainable_variables, self._others)]
+        groups = (self.model.trainable_variables, self._others, self._scales)
+        values = [[v.value for v in group] for group in groups]
         return self.updates, *tf.nest.map_structure(tf.convert_to_tensor, values)
 
-    def _gradients(self, data, weights, others):
+    def _gradients(self, data, weights, others, scales):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss, moved, added = self._evaluated(data, weights, others, training=True)
-            loss = self.model.optimizer.scale_loss(loss)
+            with keras.StatelessScope(state_mapping=list(zip(self._scales, scales, strict=True))):
+                loss = self.model.optimizer.scale_loss(loss)
         return tape.gradient(loss, weights), moved, added
 
     def _evaluated(self, data, weights, others, training):
@@ -109,9 +122,12 @@ class Steps:
         now = [scope.get_current_value(v) for v in self.metrics]
         return loss, moved, [new - old for new, old in zip(now, self.initial, strict=True)]
 
-    def _write(self, rows, at, gradients, others, moved):
+    def _write(self, rows, at, gradients, scales, others, moved):
         """The update of the variables in `rows`, in its turn; returns its staleness."""
         staleness = self.updates - at
+        for variable, scale in zip(self._scales, scales, strict=True):
+            # The optimizer divides by what the scale is by now; powers of 2 leave every bit.
+            gradients = [_times(gradient, variable.value / scale) for gradient in gradients]
         self.strategy.run(functools.partial(self._apply, rows), args=(gradients,))
         for variable, old, new in zip(self._others, others, moved, strict=True):
             _move(variable.value, old, new, staleness)
@@ -125,9 +141,22 @@ class Steps:
             self.model.optimizer.apply(gradients, [variables[row] for row in rows])
 
 
+def _parts(model):
+    """What the functions are made of; holding on to it keeps its identity from being another's."""
+    return [model.optimizer, *model.trainable_variables, *model.metrics_variables]
+
+
 def device_of(variable):
     """Where a Keras variable lies."""
     return getattr(variable.value, "device", "")
+
+
+def _times(gradient, factor):
+    """A dense or sparse gradient times a number."""
+    factor = tf.cast(factor, gradient.dtype)
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
 
 
 def _move(variable, old, new, staleness):
@@ -141,8 +170,8 @@ def _move(variable, old, new, staleness):
         variable.assign(tf.where(tf.equal(staleness, 0), new, variable + (new - old)))
 
 
-def _batch(data):
-    """A batch out of a worker's own iterator, or the batch that came from the coordinator."""
+def batch_of(data):
+    """A batch out of a worker's own iterator, or the one that came from the coordinator."""
     data = next(data) if isinstance(data, tf.data.Iterator) else data
     return tf.nest.map_structure(
         lambda part: None if isinstance(part, tf.experimental.Optional) else part, data

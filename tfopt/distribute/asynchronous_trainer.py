@@ -7,14 +7,14 @@ import keras
 import tensorflow as tf
 
 from tfopt._check import require, require_positive
-from tfopt.distribute import _addresses, _glue
+from tfopt.distribute import _faults, _glue, _refusals
+from tfopt.distribute._additive import require_additive
 from tfopt.distribute._flight import Flight
+from tfopt.distribute._refusals import OWNER
 from tfopt.distribute._source import source_of
-from tfopt.distribute._step import Steps, device_of
+from tfopt.distribute._step import Steps, batch_of
 from tfopt.distribute._tally import Tally
 from tfopt.distribute.connect import connect
-from tfopt.optimizers import COMPOSED
-from tfopt.optimizers._glue import MachineOptimizer
 
 # Steps under way for each worker: one that runs and one that waits, so that none is idle.
 AHEAD = 2
@@ -29,9 +29,10 @@ class AsynchronousTrainer:
         θ_{k+τ+1} ← update(θ_{k+τ}, g(θ_k))
 
     τ is the step's staleness: the number of updates that others made between its read and its write. With one
-    worker it is 0 and the weights are, to the bit, those of Keras' own `fit` on one device. Reads and writes
-    take turns, so that every gradient belongs to weights that stood on the servers together, and every update
-    is whole. The optimizer's slots lie beside the weights and its update, fused kernels included, runs there.
+    worker it is 0 and the weights are those of Keras' own `fit` on one device, to the bit where a fused
+    kernel makes the update, to rounding elsewhere. Reads and writes take turns, so that every gradient
+    belongs to weights that stood on the servers together, and every update is whole. The optimizer's slots
+    lie beside the weights and its update, fused kernels included, runs there.
 
     `fit` is Keras' `fit`: callbacks, validation, class and sample weights, and a `History`, in which the
     entries ``staleness`` and ``staleness_max`` are the mean and the largest τ of an epoch. Metrics are exact
@@ -42,8 +43,18 @@ class AsynchronousTrainer:
     and what `tfopt.callbacks.BackupAndRestore` saved last is good.
 
     Only rules that take one gradient at a time work asynchronously. Methods with a line search compare losses
-    at points of their own choice and are refused, as is a train step of the model's own. Statistics of
-    batch normalisation move by what each step adds to them. Embeddings travel to the workers whole.
+    at points of their own choice and are refused, as are a train step of the model's own, callbacks that
+    change or measure the model between two steps, and metrics whose state is no sum over batches. Statistics
+    of batch normalisation move by what each step adds to them. Embeddings travel to the workers whole.
+
+    Under ``mixed_float16`` a gradient that was computed with an earlier loss scale is brought to the one that
+    the servers have by now. With ``jit_compile=True`` forward and backward pass are compiled on the workers.
+    ``steps_per_execution`` changes nothing. A model compiled anew between two `fit`, within the strategy's
+    ``scope()``, is trained as it is then.
+
+    The functions that run on the workers are sent to all of them in the first steps. A worker that stands
+    still (SIGSTOP, a machine that swaps) before that is named within `timeout` seconds; one that stops in the
+    midst of it holds everybody up until it goes on or ends, for TensorFlow waits for it without an end.
 
     Args:
         model: Function without arguments that returns a compiled model; it is called when the cluster is
@@ -61,6 +72,7 @@ class AsynchronousTrainer:
     Raises:
         ValueError: If the optimizer needs synchronous evaluations, a variable lies outside the servers, or an
             argument is not what it should be.
+        OSError: If the coordinator's own port is in use.
         TimeoutError: If a worker or server does not come in time; the message names it.
 
     Example:
@@ -82,24 +94,24 @@ class AsynchronousTrainer:
     """
 
     def __init__(self, model, cluster=None, *, timeout=60.0):
-        owner = "AsynchronousTrainer"
-        require_positive(owner, timeout=timeout)
+        require_positive(OWNER, timeout=timeout)
         expected = "a compiled model, or a function without arguments that returns one"
-        require(callable(model), owner, "model", model, expected)
+        require(callable(model), OWNER, "model", model, expected)
         self.timeout = timeout
         if isinstance(model, keras.Model):
             expected = "None, since the model has its strategy already"
-            require(cluster is None, owner, "cluster", cluster, expected)
+            require(cluster is None, OWNER, "cluster", cluster, expected)
             self.strategy = model.distribute_strategy
         else:
             self.strategy = connect(cluster, timeout=timeout)
             with self.strategy.scope():
                 model = model()
-            require(isinstance(model, keras.Model), owner, "model", model, expected)
-        _check_model(owner, model, self.strategy)
+            require(isinstance(model, keras.Model), OWNER, "model", model, expected)
+        _refusals.check_model(model, self.strategy)
         self.model = model
         self.staleness: collections.Counter = collections.Counter()
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self.strategy)
+        _glue.end_without_waiting(self._coordinator)
         self._steps: Steps | None = None
 
     @property
@@ -137,8 +149,8 @@ class AsynchronousTrainer:
             epochs: Epoch at which to end.
             verbose: 0 silent, 1 progress bar, 2 one line per epoch.
             callbacks: Keras callbacks. Their batch hooks are called as steps end, while others are under way,
-                with metrics that may be a fifth of a second old. The servers rest only where a callback with
-                an integer `save_freq` saves.
+                with metrics that may be a fifth of a second old. The servers rest between epochs, and where a
+                callback with an integer `save_freq` saves.
             validation_data: As in `fit`, or a function as `x`; the workers evaluate it.
             shuffle: Whether arrays are shuffled before each epoch.
             class_weight: Weight of each class.
@@ -153,17 +165,19 @@ class AsynchronousTrainer:
             A `keras.callbacks.History`.
 
         Raises:
-            ValueError: If an argument is not what it should be.
+            ValueError: If an argument is not what it should be; nothing has been trained then.
             ConnectionError: If a parameter server was lost.
-            TimeoutError: If no worker is left and none came back.
+            TimeoutError: If no worker is left and none came back, or one stands still when the functions are
+                sent.
         """
+        _refusals.check_callbacks(callbacks)
         data = dict(y=y, batch_size=batch_size, class_weight=class_weight, sample_weight=sample_weight)
         source = source_of(self._coordinator, x, steps_per_epoch, shuffle=shuffle, **data)
         validation = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
             validation = self._validation(validation_data, size, validation_steps)
-        functions = self._build(source.spec)
+        functions = self._build(source)
         model = self.model
         listeners = keras.callbacks.CallbackList(
             callbacks,
@@ -206,7 +220,7 @@ class AsynchronousTrainer:
         """
         data = dict(y=y, batch_size=batch_size, sample_weight=sample_weight)
         source = source_of(self._coordinator, x, steps, shuffle=False, **data)
-        functions = self._build(source.spec)
+        functions = self._build(source)
         return self._evaluate(functions, source, keras.callbacks.CallbackList())
 
     def _validation(self, data, batch_size, steps):
@@ -216,12 +230,17 @@ class AsynchronousTrainer:
         options = dict(y=y, sample_weight=sample_weight, batch_size=batch_size, shuffle=False)
         return source_of(self._coordinator, x, steps, **options)
 
-    def _build(self, spec):
+    def _build(self, source):
+        """The functions that the workers run, for the model as it is now."""
+        _refusals.check_model(self.model, self.strategy)
         with self.strategy.scope():
-            _glue.build(self.model, spec)
-        if self._steps is None:
-            _require_on_servers(self.model)
-            self._steps = Steps(self.model, self.strategy)
+            _glue.build(self.model, source.spec)
+        if self._steps is None or not self._steps.are_of(self.model):
+            _refusals.require_on_servers(self.model)
+            require_additive(OWNER, self.model, lambda: batch_of(source.first()))
+            _faults.require_awake(_glue.cluster_of(self.strategy), self.timeout)
+            updates = None if self._steps is None else self._steps.updates
+            self._steps = Steps(self.model, self.strategy, updates)
         return self._steps
 
     def _epoch(self, functions, source, listeners, rest):
@@ -269,9 +288,9 @@ class AsynchronousTrainer:
         cluster = _glue.cluster_of(self.strategy)
         limit = AHEAD * len(cluster["worker"])
         try:
-            yield Flight(self._coordinator, limit, self.timeout, lambda: _look(cluster, self.timeout))
+            yield Flight(self._coordinator, limit, self.timeout, lambda: _faults.look(cluster, self.timeout))
         except tf.errors.OpError as error:
-            raise _meaning(_cause(self._coordinator, error), cluster) from error
+            raise _faults.meaning(self._coordinator, error, cluster, self.timeout) from error
 
 
 def _resumed_batches(callbacks):
@@ -285,89 +304,10 @@ class _Rest:
     def __init__(self, callbacks):
         frequencies = (getattr(callback, "save_freq", None) for callback in callbacks)
         self._frequencies = [f for f in frequencies if isinstance(f, int) and f > 0]
-        self._sent = 0
+        # Some callbacks count the batches of a resumed epoch that are passed over, others do not.
+        self._counts = [0, _resumed_batches(callbacks)]
 
     def due(self):
         """Count one more step; whether nothing may be under way after it."""
-        self._sent += 1
-        return any(self._sent % frequency == 0 for frequency in self._frequencies)
-
-
-def _check_model(owner, model, strategy):
-    """Raise ValueError unless the model can be trained asynchronously."""
-    optimizer = getattr(model, "optimizer", None)
-    require(optimizer is not None, owner, "model", model, "a compiled model")
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if isinstance(inner, MachineOptimizer):
-        one_gradient = not inner.machine.flat and type(inner).__name__ not in COMPOSED
-        expected = "a rule that takes one gradient at a time; this one needs synchronous evaluations in `fit`"
-        require(one_gradient, owner, "optimizer", type(inner).__name__, expected)
-    expected = "a model with Keras' own train step; compute_loss and compute_metrics may be replaced"
-    require(not _glue.has_own_train_step(model), owner, "model", model, expected)
-    require(not model.run_eagerly, owner, "run_eagerly", model.run_eagerly, "False: steps travel as graphs")
-    servers = isinstance(strategy, tf.distribute.ParameterServerStrategy)
-    expected = "a model made under scope() of the strategy from tfopt.distribute.connect, or a function"
-    require(servers, owner, "model", model, expected)
-    expected = "one made under the strategy's scope, as the model was"
-    require(_glue.strategy_of(optimizer) is strategy, owner, "optimizer", type(optimizer).__name__, expected)
-
-
-def _require_on_servers(model):
-    """Raise ValueError if a variable was not made under the strategy's scope."""
-    outside = [
-        variable.path
-        for variable in (*model.trainable_variables, *model.optimizer.variables)
-        if "/job:ps" not in device_of(variable)
-    ]
-    require(
-        not outside,
-        "AsynchronousTrainer",
-        "model",
-        outside,
-        "every variable on a parameter server: model and optimizer made under the strategy's scope",
-    )
-
-
-def _look(cluster, timeout):
-    """Raise if there is nothing to wait for."""
-    _require_servers(cluster)
-    lost = _addresses.silent(cluster, ("worker",))
-    if len(lost) == len(cluster["worker"]):
-        raise TimeoutError(
-            f"AsynchronousTrainer: no result within {timeout:g} s, and no answer from {', '.join(lost)}."
-        )
-
-
-def _require_servers(cluster):
-    lost = _addresses.silent(cluster, ("ps",))
-    if lost:
-        raise ConnectionError(
-            f"AsynchronousTrainer: lost {', '.join(lost)}, and with it the weights there. Start the servers "
-            "and this program again; training goes on from what tfopt.callbacks.BackupAndRestore saved last."
-        )
-
-
-def _cause(coordinator, error):
-    """The error behind a step that was only called off because of another's."""
-    if not isinstance(error, tf.errors.CancelledError):
-        return error
-    try:
-        coordinator.join()
-    except tf.errors.OpError as first:
-        return first
-    return error
-
-
-def _meaning(error, cluster):
-    """What to raise for TensorFlow's error."""
-    if isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)):
-        try:
-            _require_servers(cluster)
-        except ConnectionError as lost:
-            return lost
-    if isinstance(error, tf.errors.OutOfRangeError):
-        return ValueError(
-            "AsynchronousTrainer.fit(x): expected datasets that go on for ever on every worker, one ended: "
-            "add .repeat()."
-        )
-    return error
+        self._counts = [count + 1 for count in self._counts]
+        return any(count % frequency == 0 for count in self._counts for frequency in self._frequencies)

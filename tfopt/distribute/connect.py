@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfopt._check import require_positive
 from tfopt.distribute import _addresses
+from tfopt.distribute._config import tf_config
 from tfopt.kernels import library
 
 
@@ -11,7 +12,14 @@ def connect(cluster=None, *, timeout=60.0):
     """Wait for every worker and server of a cluster, and connect this process to them as the coordinator.
 
     TensorFlow's own constructor waits for minutes, or for ever, for a process that never comes. Here each is
-    first looked for, and those that are missing are named.
+    first looked for, and those that are missing are named; so are those that accept a connection and stand
+    still.
+
+    Connecting gives this process a TensorFlow runtime that is new: variables, models, optimizers and
+    `tf.data` datasets that were made before, under an earlier connection too, fail from then on with an
+    InvalidArgumentError ("Client for target ... not found", "unknown device"). Make variables afterwards,
+    within the strategy's ``scope()``, and datasets outside of it; save before what is still wanted. NumPy
+    arrays and tensors stay good.
 
     Args:
         cluster: Dict from job, ``"worker"`` and ``"ps"`` (parameter server), to a list of addresses
@@ -56,7 +64,7 @@ def connect(cluster=None, *, timeout=60.0):
 
 def _as_dict(cluster):
     if cluster is None:
-        return _addresses.tf_config("connect")["cluster"]
+        return tf_config("connect")[0]
     if isinstance(cluster, tf.distribute.cluster_resolver.ClusterResolver):
         return cluster.cluster_spec().as_dict()
     return cluster

@@ -1,12 +1,10 @@
 """multi_worker_strategy: TensorFlow's strategy for several workers, waited for with an end to it."""
 
-import json
-import os
-
 import tensorflow as tf
 
 from tfopt._check import require_positive
-from tfopt.distribute import _rendezvous
+from tfopt.distribute import _addresses, _rendezvous
+from tfopt.distribute._config import place_of, tf_config
 
 OWNER = "multi_worker_strategy"
 # Jobs that train together, in the order in which TensorFlow counts them.
@@ -53,42 +51,24 @@ def multi_worker_strategy(timeout=60.0, communication_options=None):
     one device with the whole of it.
     """
     require_positive(OWNER, timeout=timeout)
-    workers, own = _workers(os.environ.get("TF_CONFIG") or "{}")
+    workers, own = _workers()
     if len(workers) > 1:
         _meet(workers, own, timeout)
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=communication_options)
 
 
-def _workers(text):
+def _workers():
     """The workers as ``{name: (host, port)}`` and the name of this one."""
-    try:
-        return _parsed(text)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        expected = (
-            'JSON such as {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}, '
-            "each address once"
-        )
-        raise ValueError(f"{OWNER}(TF_CONFIG={text!r}): expected {expected}.") from None
-
-
-def _parsed(text):
-    config = json.loads(text)
-    cluster, task = config.get("cluster", {}), config.get("task", {})
-    workers = {
-        f"{job} {index} at {address}": _rendezvous.address_of(address)
-        for job in JOBS
-        for index, address in enumerate(cluster.get(job, ()))
+    cluster, task = tf_config(OWNER, required=False)
+    cluster = {job: cluster[job] for job in JOBS if job in cluster}
+    _addresses.require_addresses(OWNER, cluster)
+    names = {
+        (job, index): f"{job} {index} at {address}"
+        for job in cluster
+        for index, address in enumerate(cluster[job])
     }
-    if len(set(workers.values())) < len(workers):
-        raise ValueError(text)
-    return workers, _own(cluster, task) if workers else None
-
-
-def _own(cluster, task):
-    job, index = task["type"], task.get("index", 0)
-    if job not in JOBS or index < 0:
-        raise ValueError(job)
-    return f"{job} {index} at {cluster[job][index]}"
+    workers = {name: _rendezvous.address_of(cluster[job][index]) for (job, index), name in names.items()}
+    return workers, names[place_of(OWNER, cluster, task, JOBS)] if names else None
 
 
 def _meet(workers, own, timeout):

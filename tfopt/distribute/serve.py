@@ -4,8 +4,8 @@ import os
 
 import tensorflow as tf
 
-from tfopt._check import require
 from tfopt.distribute import _addresses
+from tfopt.distribute._config import place_of, tf_config
 from tfopt.kernels import library
 
 
@@ -34,13 +34,9 @@ def serve(*, wait=True):
 
     Source: chapter section 3.2.
     """
-    config = _addresses.tf_config("serve")
-    cluster = _addresses.checked("serve", config["cluster"])
-    task = config.get("task") or {}
-    job, index = task.get("type"), task.get("index")
-    good = job in ("worker", "ps") and isinstance(index, int) and 0 <= index < len(cluster[job])
-    expected = 'TF_CONFIG with a "task" of "type" "worker" or "ps" and an "index" that the cluster has'
-    require(good, "serve", "task", task, expected)
+    cluster, task = tf_config("serve")
+    cluster = _addresses.checked("serve", cluster)
+    job, index = place_of("serve", cluster, task, ("worker", "ps"))
     _addresses.require_free("serve", cluster[job][index])
     library.load()
     # Every worker may keep a thread waiting for its turn.

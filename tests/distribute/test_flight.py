@@ -1,0 +1,118 @@
+"""Steps under way, with values of which a test says when they are there."""
+
+import threading
+import time
+
+import pytest
+import tensorflow as tf
+
+from tfopt.distribute._flight import Flight
+
+
+class Value:
+    """A step's result: comes when it is let go, after the errors given."""
+
+    def __init__(self, result, *errors):
+        self.result, self.errors, self.ready = result, list(errors), threading.Event()
+        self.fetches = 0
+
+    def fetch(self):
+        self.fetches += 1
+        assert self.ready.wait(20)
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.result
+
+    def let_go(self):
+        self.ready.set()
+        return self
+
+
+class Coordinator:
+    """Hands out the values it was given, in order."""
+
+    def __init__(self, values):
+        self.values, self.sent = list(values), []
+
+    def schedule(self, function, args):
+        self.sent.append((function, *args))
+        return self.values.pop(0)
+
+
+def gone(kind):
+    return getattr(tf.errors, kind)(None, None, "gone")
+
+
+def unasked():
+    raise AssertionError("nobody was to be asked")
+
+
+def test_a_step_waits_only_when_too_many_are_under_way():
+    values = [Value(number) for number in range(3)]
+    coordinator = Coordinator(values)
+    flight = Flight(coordinator, 3, 20, unasked)
+    assert flight.add("step", 0) == flight.add("step", 1) == []
+    assert coordinator.sent == [("step", 0), ("step", 1)]
+    timer = threading.Timer(0.2, values[1].let_go)
+    begin = time.monotonic()
+    timer.start()
+    # The third is one too many; whatever ends first comes back, once.
+    assert flight.add("step", 2) == [1]
+    assert 0.1 < time.monotonic() - begin < 10
+    for value in values:
+        value.let_go()
+    assert sorted(flight.rest()) == [0, 2]
+    assert list(flight.rest()) == []
+
+
+def test_results_come_as_steps_end():
+    values = [Value(number) for number in range(3)]
+    flight = Flight(Coordinator(values), 9, 20, unasked)
+    for number in range(3):
+        flight.add("step", number)
+    found, rest = [], flight.rest()
+    for number in (2, 0, 1):
+        values[number].let_go()
+        found.append(next(rest))
+    assert found == [2, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["UnavailableError", "AbortedError"])
+def test_a_result_that_a_worker_took_along_is_asked_for_again(kind):
+    value = Value(7, gone(kind), gone(kind)).let_go()
+    flight = Flight(Coordinator([value]), 1, 20, unasked)
+    assert flight.add("step", 0) == [7]
+    assert value.fetches == 3
+
+
+def test_a_worker_that_stays_away_is_an_error_in_the_end():
+    value = Value(7, *[gone("UnavailableError")] * 1000).let_go()
+    flight = Flight(Coordinator([value]), 1, 0.3, lambda: None)
+    begin = time.monotonic()
+    with pytest.raises(tf.errors.UnavailableError):
+        flight.add("step", 0)
+    assert 0.3 <= time.monotonic() - begin < 10
+
+
+def test_an_error_of_the_step_itself_is_raised_at_once():
+    value = Value(7, gone("InvalidArgumentError")).let_go()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        Flight(Coordinator([value]), 1, 20, unasked).add("step", 0)
+    assert value.fetches == 1
+
+
+def test_who_waits_without_a_result_asks_whether_there_is_one_to_come():
+    asked = []
+
+    def ask():
+        asked.append(time.monotonic())
+        if len(asked) == 3:
+            raise TimeoutError("nobody is left")
+
+    value = Value(7)
+    flight = Flight(Coordinator([value]), 1, 0.1, ask)
+    with pytest.raises(TimeoutError, match="nobody is left"):
+        flight.add("step", 0)
+    assert asked[2] - asked[0] >= 0.2
+    value.let_go()
+    assert list(flight.rest()) == [7]
