@@ -39,8 +39,8 @@ class Coordinator:
         return self.values.pop(0)
 
 
-def gone(kind):
-    return getattr(tf.errors, kind)(None, None, "gone")
+def gone(kind, message="gone"):
+    return getattr(tf.errors, kind)(None, None, message)
 
 
 def unasked():
@@ -77,9 +77,18 @@ def test_results_come_as_steps_end():
     assert found == [2, 0, 1]
 
 
-@pytest.mark.parametrize("kind", ["UnavailableError", "AbortedError"])
-def test_a_result_that_a_worker_took_along_is_asked_for_again(kind):
-    value = Value(7, gone(kind), gone(kind)).let_go()
+@pytest.mark.parametrize(
+    "error",
+    [
+        gone("UnavailableError"),
+        gone("AbortedError"),
+        # Of a worker that was started again before the coordinator knew that it was gone.
+        gone("InvalidArgumentError", "Unable to find the relevant tensor remote_handle: Op ID: 2038"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_result_that_a_worker_took_along_is_asked_for_again(error):
+    value = Value(7, error, error).let_go()
     flight = Flight(Coordinator([value]), 1, 20, unasked)
     assert flight.add("step", 0) == [7]
     assert value.fetches == 3

@@ -6,6 +6,7 @@ import threading
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.distribute.coordinator import cluster_coordinator
 
 from tfopt.distribute import _glue
 
@@ -95,3 +96,7 @@ def test_failure_handler_waits_for_a_lock_when_it_is_stopped_and_is_kept_from_it
     Coordinator._cluster.failure_handler.stop()
     assert not Coordinator._cluster.failure_handler._should_preemption_thread_run
     assert Handler._cluster_due_for_update_or_finish.is_set()
+
+
+def test_unknown_is_what_tensorflow_takes_for_a_worker_that_was_started_again():
+    assert _glue.UNKNOWN in inspect.getsource(cluster_coordinator._is_worker_failure)

@@ -6,6 +6,8 @@ import time
 
 import tensorflow as tf
 
+from tfopt.distribute import _glue
+
 # Seconds until a result is asked for again that a dying worker took along.
 AGAIN = 0.1
 
@@ -73,7 +75,7 @@ def _fetch(value, patience):
     while True:
         try:
             return value.fetch()
-        except (tf.errors.UnavailableError, tf.errors.AbortedError):
-            if time.monotonic() > end:
+        except tf.errors.OpError as error:
+            if not _glue.went_with_worker(error) or time.monotonic() > end:
                 raise
             time.sleep(AGAIN)

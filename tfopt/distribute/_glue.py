@@ -4,6 +4,9 @@ import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TFEpochIterator
 
+# What a worker says of a result that it had before it was started again; TensorFlow goes by the same words.
+UNKNOWN = "Unable to find the relevant tensor remote_handle"
+
 
 def batches_like_fit(**data):
     """The batches that Keras' own `fit` would train on, in its order; `data` are its arguments."""
@@ -65,3 +68,10 @@ def end_without_waiting(coordinator):
         handler._cluster_due_for_update_or_finish.set()
 
     handler.stop = stop
+
+
+def went_with_worker(error):
+    """Whether a step's result was on a worker that died, or that was started again since."""
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        return UNKNOWN in str(error)
+    return isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError))
