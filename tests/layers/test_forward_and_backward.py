@@ -158,6 +158,8 @@ PRODUCTS = [
 def test_hessian_products_of_a_model(name, jit_compile):
     """tfopt.curvature through a normalised network, in a graph and under XLA, against differences."""
     dtype, rng = "float64", np.random.default_rng(0)
+    # Where a draw of the weights leaves a group almost constant, differences are no measure.
+    keras.utils.set_random_seed(0)
     inner = keras.layers.Dense(4, "tanh", dtype=dtype)
     model = keras.Sequential(
         [
