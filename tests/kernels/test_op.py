@@ -206,6 +206,42 @@ def test_some_rows_are_the_dense_gradient_that_has_zeros_elsewhere(op, given):
     np.testing.assert_equal(by_rows.values(), dense.values())
 
 
+def many_of(op, variables, gradients):
+    """An update of so many variables, (weight, m, v) each, without averages and accumulators."""
+    arguments = Call().arguments | dict(averages=[], accumulators=[], groups=[0] * len(variables))
+    weights, *slots = ([v.handle for v in kind] for kind in zip(*variables, strict=True))
+    op(**(arguments | dict(weights=weights, slots=list(itertools.chain(*slots)), gradients=gradients)))
+
+
+def made(count):
+    """So many triples (weight, m, v) of a few sizes, and their gradients."""
+    rng = np.random.default_rng(0)
+    sizes = [1 + k % 3 for k in range(count)]
+    drawn = [[np.float32(rng.uniform(0.1, 1, size)) for _ in range(4)] for size in sizes]
+    return [[tf.Variable(part) for part in row[:3]] for row in drawn], [tf.constant(row[3]) for row in drawn]
+
+
+def test_variables_that_several_threads_look_up_are_updated_as_each_alone(op):
+    together, gradients = made(700)
+    alone, _ = made(700)
+    many_of(op, together, gradients)
+    for variables, gradient in zip(alone, gradients, strict=True):
+        many_of(op, [variables], [gradient])
+    for left, right in zip(together, alone, strict=True):
+        np.testing.assert_array_equal([v.numpy() for v in left], [v.numpy() for v in right])
+
+
+def test_of_variables_that_several_threads_refuse_the_first_is_named(op):
+    variables, gradients = made(700)
+    for k in (650, 300, 299):
+        variables[k][0] = tf.Variable(tf.ones(SIZE, tf.float64))
+    before = [v.numpy() for row in variables for v in row]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the variable of input 299 holds"):
+        many_of(op, variables, gradients)
+    for v, kept in zip(itertools.chain(*variables), before, strict=True):
+        np.testing.assert_array_equal(v.numpy(), kept)
+
+
 def test_accumulators_are_added_and_zeroed(op):
     call, plain = Call(), Call()
     call.variables[8].assign([3.0, -1.0, 0.5, 0.0, 1.0])
