@@ -76,13 +76,19 @@ CombinationPlan::CombinationPlan(const Table& table, const Vectors& rows, const 
 int64_t CombinationPlan::elements_of_block() const { return std::min(kBlock, rows_.size) * (rows_.count() + 1); }
 
 void CombinationPlan::run(int64_t begin, int64_t end) const {
-  double sums[kStretch];
   const int64_t last = std::min(rows_.size, end * kBlock);
+  if (rows_.count() == 2) return sum_of_two(begin * kBlock, last);
+  double sums[kStretch];
   for (int64_t first = begin * kBlock; first < last; first += kStretch) {
     const int64_t n = std::min(kStretch, last - first);
     sum_stretch(first, n, sums);
     kernel_.narrow(sums, static_cast<char*>(to_) + first * size_of(rows_.type), n);
   }
+}
+
+void CombinationPlan::sum_of_two(int64_t begin, int64_t end) const {
+  const void* places[] = {rows_.at(0, begin), rows_.at(1, begin)};
+  kernel_.sum_of_two(places, factors_.data(), static_cast<char*>(to_) + begin * size_of(rows_.type), end - begin);
 }
 
 void CombinationPlan::sum_stretch(int64_t begin, int64_t n, double* sums) const {

@@ -54,6 +54,7 @@ class TFOPT_SHARED CombinationPlan {
   void run(int64_t begin, int64_t end) const;
 
  private:
+  void sum_of_two(int64_t begin, int64_t end) const;
   void sum_stretch(int64_t begin, int64_t n, double* sums) const;
 
   const StretchKernel& kernel_;

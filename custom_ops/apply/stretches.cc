@@ -109,6 +109,15 @@ void add_multiple(const void* row, double factor, double* sums, int64_t n) {
 }
 
 template <class A>
+void sum_of_two(const void* const* rows, const double* factors, void* sums, int64_t n) {
+  const A *x0 = static_cast<const A*>(rows[0]), *x1 = static_cast<const A*>(rows[1]);
+  A* to = static_cast<A*>(sums);
+  const double a0 = factors[0], a1 = factors[1];
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<A>(a0 * x0[i] + a1 * x1[i]);
+}
+
+template <class A>
 void widen(const void* from, double* to, int64_t n) {
   const A* x = static_cast<const A*>(from);
 #pragma GCC ivdep
@@ -125,7 +134,7 @@ void narrow(const double* from, void* to, int64_t n) {
 template <class A>
 constexpr StretchKernel kernel_of() {
   return {widen<A>,         narrow<A>,       add_products<A, kRowsAtOnce>, add_products<A, 1>,
-          add_multiples<A>, add_multiple<A>};
+          add_multiples<A>, add_multiple<A>, sum_of_two<A>};
 }
 
 }  // namespace

@@ -72,6 +72,8 @@ struct StretchKernel {
   // sums += factors[0] rows[0] + …, kRowsAtOnce of them.
   void (*add_multiples)(const void* const* rows, const double* factors, double* sums, int64_t n);
   void (*add_multiple)(const void* row, double factor, double* sums, int64_t n);
+  // to = factors[0] rows[0] + factors[1] rows[1].
+  void (*sum_of_two)(const void* const* rows, const double* factors, void* to, int64_t n);
 };
 
 struct NormalizeLoops;  // custom_ops/norm/loops.h

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "custom_ops/kernels/gradients.h"
+#include "custom_ops/kernels/pool_allocator.h"
 #include "custom_ops/kernels/resources.h"
 #include "custom_ops/kernels/row_inputs.h"
 #include "tensorflow/core/lib/core/threadpool.h"
@@ -82,7 +83,7 @@ class RowCombination : public OpKernel {
                 refused(context, "factors have shape ", factors.shape().DebugString(), ", expected one for each of ",
                         held.rows().count(), " rows."));
     Tensor* to = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({held.rows().size}), &to));
+    OP_REQUIRES_OK(context, allocate_pooled(context, 0, TensorShape({held.rows().size}), &to));
     const CombinationPlan plan(table(), held.rows(), factors.vec<double>().data(), to->data());
     share(context, plan.blocks(), plan.elements_of_block(),
           [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });

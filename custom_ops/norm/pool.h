@@ -13,7 +13,7 @@ namespace tfopt {
 class Pool {
  public:
   // Smaller buffers are better left to malloc.
-  static constexpr int64_t kLeast = int64_t{4} << 20;
+  static constexpr int64_t kLeast = int64_t{2} << 20;
   // Blocks handed out while one is kept, before it goes back to the system: more than a step of a deep net takes.
   static constexpr int64_t kPatience = 4096;
 

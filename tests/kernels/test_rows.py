@@ -1,6 +1,7 @@
 """Products and sums of rows: every type, size, instruction set and kind of graph; what they refuse."""
 
 import functools
+import re
 import types
 
 import keras
@@ -231,11 +232,24 @@ def address(variable):
     return np.asarray(memoryview(tf.convert_to_tensor(variable))).__array_interface__["data"][0]
 
 
+def test_large_sums_come_from_memory_that_was_freed(ops):
+    page, given = 1 << 21, [draw(tf.float32, 600_000, seed=k) for k in (1, 2)]
+    total = lambda *factors: rows.combination(ops, tf.constant(factors, tf.float64), given)  # noqa: E731
+    first = total(1.0, -1.0)
+    place = address(first)
+    assert place % page == 0
+    # What is held stays as it is.
+    assert address(total(2.0, 0.0)) != place
+    np.testing.assert_array_equal(first, given[0] - given[1])
+    del first
+    assert address(total(3.0, 1.0)) == place
+
+
 # -- L-BFGS on them --------------------------------------------------------------------------------------
 
 
-def trained(fused, jit_compile, dtype="float64", sizes=(7, 30)):
-    """The weights after eight steps on a convex function, and the method's history."""
+def training(fused, jit_compile, dtype="float64", sizes=(7, 30)):
+    """A step of L-BFGS on a convex function, its weights and the optimizer."""
     optimizer = tfopt.LBFGS(history=4, fused=fused)
     weights = [keras.Variable(np.linspace(1.0, 2.0, n), dtype=dtype) for n in sizes]
     optimizer.build(weights)
@@ -248,10 +262,25 @@ def trained(fused, jit_compile, dtype="float64", sizes=(7, 30)):
         optimizer.scale_loss(loss)
         optimizer.apply(gradients, weights)
 
+    return step, weights, optimizer
+
+
+def trained(*options):
+    """The weights after eight steps, and the method's history."""
+    step, weights, optimizer = training(*options)
     for _ in range(8):
         step()
     (history,) = [v for v in optimizer.variables if v.path.endswith("steps")]
     return np.concatenate(weights), history.numpy()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_compiled_steps_choose_no_element_by_its_place(lowering, fused):
+    """A concatenation of weights or gradients would."""
+    step, *_ = training(fused, True, sizes=(700, 3000))
+    text = step.experimental_get_compiler_ir()(stage="optimized_hlo")
+    assert "f64[3700]" in text
+    assert not re.findall(r"= f64\[3700\]\S* concatenate\(", text)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "jit"])

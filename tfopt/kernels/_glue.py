@@ -1,9 +1,11 @@
 """What the kernels must ask TensorFlow's private parts."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 from tensorflow.python.framework import auto_control_deps
 from tensorflow.python.ops import control_flow_util
 
@@ -12,6 +14,20 @@ def compiled_by_xla():
     """Whether the graph being traced, or one around it, is for XLA: ``jit_compile=True``, or a TPU's."""
     graph = tf.compat.v1.get_default_graph()
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(graph)
+
+
+def copied_behind_one_another(vectors):
+    """Vectors as one, part by part; to be called where XLA compiles.
+
+    Of a concatenation on CPU it makes a loop that asks for each element which part it is of, and computes it
+    on the spot.
+    """
+    sizes = [vector.shape.num_elements() for vector in vectors]
+    whole = tf.zeros([sum(sizes)], vectors[0].dtype)
+    for vector, end in zip(vectors, itertools.accumulate(sizes), strict=True):
+        start = [end - vector.shape.num_elements()]
+        whole = gen_xla_ops.xla_dynamic_update_slice(input=whole, update=vector, indices=start)
+    return whole
 
 
 def announce_bundle(bundle, handles):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double
 from tfopt.optimizers._direction import Move, steep_enough
 from tfopt.optimizers._machine import Machine, Slot
-from tfopt.optimizers._vectors import combine, dot, either, largest, products
+from tfopt.optimizers._vectors import combine, difference, dot, either, largest, products
 
 
 class Phase(enum.IntEnum):
@@ -133,8 +133,8 @@ class DescentMachine(Machine):
         """The trial point is the new iterate; a direction from there."""
         returned = tf.equal(state["phase"], float(Phase.RETURN))
         move = Move(
-            s=x - state["iterate"],
-            y=g - state["gradient"],
+            s=difference(x, state["iterate"]),
+            y=difference(g, state["gradient"]),
             gradient=g,
             last_gradient=state["gradient"],
             last_direction=state["direction"],

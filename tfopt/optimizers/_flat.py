@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfopt.kernels._glue import compiled_by_xla, copied_behind_one_another
 from tfopt.optimizers._machine import Evaluation, Row, Slot
 from tfopt.optimizers._update import compute_dtype, context
 from tfopt.optimizers._vectors import opaque, placed, precision, rows_of, write_row
@@ -22,7 +23,7 @@ def run(machine, step, options):
     """The whole train step: accumulate, hand the evaluation to the machine, write what it answers."""
     tf.cond(step.exposed, lambda: _return(machine, step), _nothing)
     dtype = vector_dtype(step.weights)
-    now = Pass(joined(step.gradients, dtype), tf.cast(step.loss, tf.float64), step.answer)
+    now = Pass(_copied(step.gradients, dtype), tf.cast(step.loss, tf.float64), step.answer)
     if not options.accumulation:
         _evaluated(machine, step, options, now)
         return
@@ -94,7 +95,7 @@ def restart(machine, step, options):
     """Let the weights hold the iterate, whose evaluation is then taken for the first."""
     state = _state(step)
     point, _ = machine.expose(
-        [joined(step.weights, vector_dtype(step.weights))], state, context(step, options)
+        [_copied(step.weights, vector_dtype(step.weights))], state, context(step, options)
     )
     _write(step, point, state | machine.restart())
     _clear(step)
@@ -102,13 +103,13 @@ def restart(machine, step, options):
 
 
 def _switch(function, step, options):
-    point = [joined(step.weights, vector_dtype(step.weights))]
+    point = [_copied(step.weights, vector_dtype(step.weights))]
     _write(step, *function(point, _state(step), context(step, options)))
 
 
 def _return(machine, step):
     """Evaluate the iterate once more, since it is what the weights hold; the trial point is given up."""
-    step.slots["iterate"].assign(joined(step.weights, vector_dtype(step.weights)))
+    step.slots["iterate"].assign(_copied(step.weights, vector_dtype(step.weights)))
     step.slots["phase"].assign(machine.revisit(_state(step))["phase"])
     step.exposed.assign(False)
     _clear(step)
@@ -156,7 +157,7 @@ def _answer(machine, step, options, now):
     dtype = now.gradient.dtype
     here = context(step, options)._replace(precision=max(precision(dtype), precision(step.loss.dtype)))
     gradient, loss = opaque(now.gradient, now.loss)
-    evaluation, point = Evaluation([gradient], loss), [joined(step.weights, dtype)]
+    evaluation, point = Evaluation([gradient], loss), [_copied(step.weights, dtype)]
     state = _state(step)
     state |= {slot.name: rows_of(step.slots[slot.name]) for slot in machine.slots if slot.by_rows}
     _write(step, *answered(machine, evaluation, point, state, here, step.curvature, now.answer))
@@ -198,8 +199,17 @@ def asked(machine, curvature, state):
 
 def joined(parts, dtype):
     """Tensors or variables as one vector."""
-    flat = [tf.reshape(tf.cast(tf.convert_to_tensor(part), dtype), [-1]) for part in parts]
-    return tf.concat(flat, axis=0)
+    return tf.concat(_flattened(parts, dtype), axis=0)
+
+
+def _copied(parts, dtype):
+    """The same where nothing asks for its derivative."""
+    flat = _flattened(parts, dtype)
+    return copied_behind_one_another(flat) if compiled_by_xla() else tf.concat(flat, axis=0)
+
+
+def _flattened(parts, dtype):
+    return [tf.reshape(tf.cast(tf.convert_to_tensor(part), dtype), [-1]) for part in parts]
 
 
 def _state(step):

@@ -63,6 +63,14 @@ def combine(factors, rows):
     return tf.add_n([_multiples(own, row) for own, row in parts])
 
 
+def difference(a, b):
+    """a − b of two vectors."""
+    ops = _ops(a.dtype)
+    if ops is None or compiled_by_xla():
+        return a - b
+    return kernels.combination(ops, tf.constant([1.0, -1.0], tf.float64), [a, b])
+
+
 def either(condition, yes, no):
     """``yes()`` or ``no()``, structures alike; XLA selects, where a branch would copy what passes through it.
 
