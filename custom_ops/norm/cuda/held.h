@@ -12,11 +12,11 @@ struct Holding {
   static constexpr int kTeam = team, kHeld = held, kWide = wide;
   static constexpr int64_t kMost = int64_t{kTeam} * kHeld;
 
-  // Calls visit(column, place in what the thread holds) for each access of a thread.
-  template <class Visit>
-  TFOPT_ELEMENT void visit(const Layout& is, int thread, Visit visit) {
+  // Calls visit(column, place in what the thread holds) for each access of a thread, or for `count` from `first` on.
+  template <int count = kHeld, class Visit>
+  TFOPT_ELEMENT void visit(const Layout& is, int thread, Visit visit, int first = 0) {
     TFOPT_UNROLLED
-    for (int k = 0; k < kHeld; k += kWide) {
+    for (int k = first; k < first + count; k += kWide) {
       const int64_t column = k * kTeam + thread * kWide;
       if (column < is.width) visit(column, k);
     }
@@ -37,6 +37,7 @@ template <class Hold>
 struct HeldForward {
   using T = typename Hold::T;
   static constexpr int kTeam = Hold::kTeam, kWide = Hold::kWide;
+  static constexpr int kBlocks = 2;  // at least, on a multiprocessor; nvcc would spill registers to have more
 
   struct Own {
     float x[Hold::kHeld];
@@ -86,6 +87,9 @@ template <class Hold>
 struct HeldBackward {
   using T = typename Hold::T;
   static constexpr int kTeam = Hold::kTeam, kWide = Hold::kWide;
+  static constexpr int kBlocks = 0;  // as nvcc finds right
+  // Loads that are under way at once: those of single elements would not leave registers enough.
+  static constexpr int kAtOnce = kWide == 1 && Hold::kHeld > 16 ? 16 : Hold::kHeld;
 
   struct Own {
     float normal[Hold::kHeld], h[Hold::kHeld];  // x̂ and γ ∇y
@@ -102,10 +106,10 @@ struct HeldBackward {
     const int64_t row = (strip.sample + step) * is.groups + strip.group, at = row * is.width;
     const float mean = pass.mean[row];
     own.inverse = inverse_of(pass.variance[row], pass.epsilon);
-    Hold::visit(is, thread, [&](int64_t column, int k) {
+    const auto load = [&](int64_t column, int k) {
       load_both<kWide, T>(pass, at + column, own.normal + k, own.h + k);
-    });
-    Hold::visit(is, thread, [&](int64_t column, int k) {
+    };
+    const auto take = [&](int64_t column, int k) {
       float gamma[kWide], plain = 0, product = 0;
       read_parameters<kWide>(pass, pass.gamma, strip.group * is.width + column, gamma);
       for (int v = 0; v < kWide; ++v) {
@@ -118,7 +122,12 @@ struct HeldBackward {
         product += h * normal;
       }
       add(sum, {plain, product});
-    });
+    };
+    TFOPT_UNROLLED
+    for (int first = 0; first < Hold::kHeld; first += kAtOnce) {
+      Hold::template visit<kAtOnce>(is, thread, load, first);
+      Hold::template visit<kAtOnce>(is, thread, take, first);
+    }
     return true;
   }
 

@@ -68,8 +68,9 @@ __device__ int64_t team_of(const Teams& pass) {
   return pass.first + int64_t{blockIdx.x} * (kThreads / kTeam) + threadIdx.x / kTeam;
 }
 
+// To have more than one block at a time nvcc would spill registers.
 template <class Work, int kTeam, class Pass>
-__global__ void __launch_bounds__(kThreads) run_kernel(const __grid_constant__ Pass pass) {
+__global__ void __launch_bounds__(kThreads, 1) run_kernel(const __grid_constant__ Pass pass) {
   const int64_t team = team_of<kTeam>(pass);
   if (team < pass.teams) Work::run(pass, team, threadIdx.x % kTeam);
 }
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(kThreads) total_kernel(const __grid_constant__
 }
 
 template <class Work, class Pass>
-__global__ void __launch_bounds__(kThreads) held_kernel(const __grid_constant__ Pass pass) {
+__global__ void __launch_bounds__(kThreads, Work::kBlocks) held_kernel(const __grid_constant__ Pass pass) {
   const int64_t team = team_of<Work::kTeam>(pass);
   const int thread = threadIdx.x % Work::kTeam;
   typename Work::Own own = {};
