@@ -18,6 +18,8 @@ SETTINGS = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
+    # Tests run side by side, and there is no TPU to be shared.
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",
 }
 
 
