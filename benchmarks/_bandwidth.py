@@ -22,6 +22,19 @@ def bandwidth_limit(total):
     return lambda: list(pool.map(_add, pairs))
 
 
+def traffic_limit(read, written):
+    """A contender that reads and writes so many bytes: ``y += x``, and ``x.max()`` for what is only read.
+
+    Memory takes in what is written while it gives out what is read: bytes only read take longer than as many
+    of ``y += x``.
+    """
+    summed = bandwidth_limit(3 * written)
+    size = max(1, (read - 2 * written) // np.float32().itemsize // THREADS)
+    vectors = [np.ones(size, np.float32) for _ in range(THREADS)]
+    pool = ThreadPoolExecutor(THREADS)
+    return lambda: (summed(), list(pool.map(np.max, vectors)))
+
+
 def _add(pair):
     y, x = pair
     np.add(y, x, out=y)

@@ -5,7 +5,7 @@ import gc
 import numpy as np
 
 import tfopt
-from benchmarks._bandwidth import bandwidth_limit
+from benchmarks._bandwidth import bandwidth_limit, traffic_limit
 from benchmarks._contenders.direction import HISTORY, Optax, Tfopt, Torch
 from benchmarks._timing import measure
 
@@ -22,14 +22,22 @@ OWN = {
     "tfopt jit": lambda size: Tfopt(size, jit_compile=True),
     "tfopt, Python": lambda size: Tfopt(size, fused=False),
 }
+COLUMNS = ("limit ms", "own mix ms", "gradient ms", "beyond ms", "limit / beyond", "own mix / beyond")
 PEERS = {"torch": Torch, "optax jit, donated": Optax}
 
 
-def step_bytes(size):
-    """Bytes a step must move: S and Y read twice, and eleven vectors, float32."""
-    # Point, iterate, gradient, the last gradient and direction read; point, iterate, gradient, direction and
-    # a row each of S and Y written.
-    return 4 * size * (4 * HISTORY + 11)
+# Vectors that a step must read: S and Y twice, point, iterate, gradient, the last gradient and direction; and
+# write: point, iterate, gradient, direction and a row each of S and Y.
+READ, WRITTEN = 4 * HISTORY + 5, 6
+
+
+def limits(size):
+    """What moves as many bytes as a step must: all as ``y += x``, and in the step's own mix."""
+    vector = 4 * size
+    return {
+        "limit": bandwidth_limit((READ + WRITTEN) * vector),
+        "own mix": traffic_limit(READ * vector, WRITTEN * vector),
+    }
 
 
 def run(smoke, rounds):
@@ -46,7 +54,7 @@ def compare(size, rounds):
     """One row per contender, also for those that could not run; all that could take turns."""
     made = {name: contender(make, size) for name, make in (OWN | PEERS).items()}
     ready = {name: found for name, (found, _) in made.items() if found}
-    calls = {"limit": bandwidth_limit(step_bytes(size))}
+    calls = limits(size)
     for name, found in ready.items():
         calls |= {name: found.step, f"{name}: gradient": found.evaluate}
     times = measure(calls, rounds, rest=REST)
@@ -72,17 +80,15 @@ def contender(make, size):
 def row(name, times, found, note):
     """What was measured for one contender, None where it did not run."""
     if not found:
-        return (
-            {"step": name}
-            | dict.fromkeys(("limit ms", "gradient ms", "beyond ms", "limit / beyond"), None)
-            | {"note": note}
-        )
+        return {"step": name} | dict.fromkeys(COLUMNS) | {"note": note}
     beyond = times.seconds[name] - times.seconds[f"{name}: gradient"]
     return {
         "step": name,
         "limit ms": times.milliseconds("limit"),
+        "own mix ms": times.milliseconds("own mix"),
         "gradient ms": times.milliseconds(f"{name}: gradient"),
         "beyond ms": 1e3 * float(np.median(beyond)),
         "limit / beyond": float(np.median(times.seconds["limit"] / beyond)),
+        "own mix / beyond": float(np.median(times.seconds["own mix"] / beyond)),
         "note": note,
     }
