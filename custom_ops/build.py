@@ -34,7 +34,13 @@ if platform.machine() == "x86_64":
         f"{INSTRUCTIONS['avx2']} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512"
     )
 # Loops, compiled for every instruction set, and what runs them; none of it includes TensorFlow.
-LOOP_SOURCES = ("apply/kernels.cc", "apply/squares.cc", "apply/stretches.cc", "norm/loops.cc")
+LOOP_SOURCES = (
+    "apply/kernels.cc",
+    "apply/squares.cc",
+    "apply/stretches.cc",
+    "codes/descent.cc",
+    "norm/loops.cc",
+)
 PLAIN_SOURCES = (
     "apply/table.cc",
     "apply/gradient.cc",
@@ -109,6 +115,7 @@ def cpu_units(host):
         "ops/global_norm.cc",
         "ops/normalize.cc",
         "ops/rows.cc",
+        "ops/sparse_codes.cc",
         "kernels/bundle.cc",
         "kernels/exposure.cc",
         "kernels/fused_update.cc",
@@ -116,6 +123,7 @@ def cpu_units(host):
         "kernels/normalize.cc",
         "kernels/row_inputs.cc",
         "kernels/rows.cc",
+        "kernels/sparse_codes.cc",
         *SHARED_SOURCES,
     ):
         yield HERE / source, source.replace("/", "_")[:-3], [*shlex.split(GLUE), *host.flags]

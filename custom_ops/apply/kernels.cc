@@ -3,6 +3,7 @@
 #include "custom_ops/apply/squares.h"
 #include "custom_ops/apply/stretches.h"
 #include "custom_ops/apply/table.h"
+#include "custom_ops/codes/kernels.h"
 #include "custom_ops/norm/kernels.h"
 #include "custom_ops/rules/rules.h"
 
@@ -165,6 +166,7 @@ const Table kTable = {
     {squares_float, squares_double},
     {&kStretchFloat, &kStretchDouble},
     {&kNormalizeFloat, nullptr, &kNormalizeHalf, &kNormalizeBfloat16},
+    {&kCodesFloat, &kCodesDouble},
 };
 
 }  // namespace TFOPT_ISA

@@ -77,6 +77,7 @@ struct StretchKernel {
 };
 
 struct NormalizeLoops;  // custom_ops/norm/loops.h
+struct CodesLoops;      // custom_ops/codes/loops.h
 
 struct Table {
   const char* instructions;
@@ -91,6 +92,7 @@ struct Table {
   Squares (*squares[2])(const void* values, int64_t n);
   const StretchKernel* stretch[2];
   const NormalizeLoops* normalize[kTypes];
+  const CodesLoops* codes[2];
 };
 
 // The tables this library holds, widest instructions first.

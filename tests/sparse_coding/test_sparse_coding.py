@@ -61,9 +61,22 @@ def made(atoms, dtype="float64", **options):
     return layer
 
 
+@pytest.fixture(params=["kernels", "operations"])
+def way(request, monkeypatch):
+    """With kernels, and without."""
+    if request.param == "kernels":
+        request.getfixturevalue("loaded")
+    else:
+        monkeypatch.setenv("TFOPT_KERNELS", "off")
+    _sweep.traced.cache_clear()
+    yield request.param
+    _sweep.traced.cache_clear()
+
+
 # -- Codes -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 # A block of rows less one, one, one more, and several; fewer and more atoms than features.
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
 def test_codes_are_those_of_coordinate_descent_one_number_at_a_time(patches, count):
@@ -75,6 +88,7 @@ def test_codes_are_those_of_coordinate_descent_one_number_at_a_time(patches, cou
     assert cost(patches[:20], codes, atoms) <= cost(patches[:20], expected, atoms) * (1 + 1e-9)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 8e-6)])
 def test_codes_meet_the_conditions_of_a_minimum(patches, dtype, tolerance):
     atoms = directions(40, 25)
@@ -88,6 +102,7 @@ def test_codes_meet_the_conditions_of_a_minimum(patches, dtype, tolerance):
     assert np.abs(codes * (L1 - np.sign(codes) * slopes)).max() < 10 * L1 * tolerance**0.5
 
 
+@pytest.mark.usefixtures("way")
 def test_one_pass_visits_the_coordinates_one_after_the_other(patches):
     atoms, x = directions(40, 25), patches[:5]
     codes = _codes.encode(*map(tf.constant, (x, atoms, np.zeros((5, 40)), np.float64(L1))), 1e-30, 1).numpy()
@@ -112,14 +127,18 @@ def test_the_duality_gap_bounds_what_is_left_to_gain(patches):
 
 
 def test_samples_over_several_chunks_keep_their_codes(patches, monkeypatch):
+    monkeypatch.setenv("TFOPT_KERNELS", "off")
+    _sweep.traced.cache_clear()
     atoms = directions(20, 25)
     whole = made(atoms, code_tolerance=1e-12)(patches[:50])
     monkeypatch.setattr(_codes, "CHUNK", 8)
     _sweep.traced.cache_clear()
     parts = made(atoms, code_tolerance=1e-12)(patches[:50])
+    _sweep.traced.cache_clear()
     np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
+@pytest.mark.usefixtures("way")
 def test_codes_are_zero_where_l1_outweighs_every_sample(patches):
     longest = np.linalg.norm(patches, axis=1).max()
     layer = made(directions(10, 25))
@@ -131,6 +150,7 @@ def test_codes_are_zero_where_l1_outweighs_every_sample(patches):
 # -- Atoms and sweeps --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 def test_a_sweep_is_that_of_the_reference(patches):
     x, atoms = patches[:60], unit(patches[60:80])
     layer = made(atoms, code_tolerance=1e-14)
@@ -147,6 +167,7 @@ def test_a_sweep_is_that_of_the_reference(patches):
     np.testing.assert_allclose(layer.codes_by_inputs, scaled.T @ x, atol=1e-4)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_atoms_are_at_their_minimum_inside_the_ball_and_on_it(patches, scale):
     x, atoms = patches[:50], directions(20, 25)
@@ -156,6 +177,7 @@ def test_atoms_are_at_their_minimum_inside_the_ball_and_on_it(patches, scale):
     assert (np.linalg.norm(found, axis=1).max() < 1 - 1e-3) == (scale > 0.1)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("count", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_objective_never_rises_and_atoms_have_length_one(patches, dtype, count):
@@ -184,6 +206,7 @@ def test_a_fixed_point_is_a_minimum_over_each_block(patches):
     np.testing.assert_allclose(layer.atoms, again, atol=1e-3)
 
 
+@pytest.mark.usefixtures("way")
 def test_dead_atoms_are_put_to_use_and_nothing_rises(patches):
     x = patches[:200]
     atoms = unit(patches[200:210])
@@ -249,6 +272,7 @@ def test_statuses(steps, status, sweeps):
 # -- scikit-learn ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("count", [15, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_objective_is_as_low_as_scikit_learns(patches, count):
     peer = DictionaryLearning(count, alpha=L1 / 2, fit_algorithm="cd", max_iter=40, tol=1e-4, random_state=0)
@@ -295,6 +319,7 @@ def test_past_minibatches_count_by_their_age(patches, forgetting):
     assert float(layer.minibatches) == 3
 
 
+@pytest.mark.usefixtures("way")
 def test_a_stream_goes_on_from_a_fit_and_a_fit_from_atoms(patches):
     layer = tfopt.SparseCoding(20, L1, seed=0)
     layer.fit(patches)
@@ -323,7 +348,7 @@ def test_the_number_of_samples_does_not_trace_anew(patches):
     layer = made(unit(patches[:7]), "float32")
     layer.partial_fit(patches[:31])
     layer.partial_fit(patches[:32])
-    function = _sweep.traced(_sweep.stream_step, "float32", 7, 25)
+    function = _sweep.traced(_sweep.stream_step, "float32", 7, 25, compiled=False)
     traces = function.experimental_get_tracing_count()
     assert traces > 0
     for count in range(33, 40):

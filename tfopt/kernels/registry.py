@@ -96,7 +96,7 @@ class Status(dict):
         xla, gpu = (f"no: {why}" if why else "yes" for why in (self.lowering_reason, self.gpu_reason))
         foot = (
             "The Python rule runs for other rules and devices, beside constraints, and with fused=False.\n"
-            "Normalisation layers and L-BFGS have kernels of their own on the same terms."
+            "Normalisation layers, L-BFGS and sparse coding have kernels of their own on the same terms."
         )
         return "\n".join([head, *rows, f"Under jit_compile=True: {xla}", f"On NVIDIA GPUs: {gpu}", foot])
 
@@ -105,8 +105,8 @@ def status():
     """What is active: which rule has a fused kernel, on which instruction set, and why not where not.
 
     Where a rule has no kernel every optimizer runs its Python rule, which TensorFlow executes op by op and
-    XLA (``jit_compile=True``) fuses; so do normalisation layers, in training, and the products of L-BFGS
-    without theirs. The environment variable ``TFOPT_KERNELS=off`` switches all kernels
+    XLA (``jit_compile=True``) fuses; so do normalisation layers, in training, the products of L-BFGS
+    and sparse coding without theirs. The environment variable ``TFOPT_KERNELS=off`` switches all kernels
     off, ``fused=False`` does so for one optimizer, and ``TFOPT_ISA`` names an instruction set ("baseline",
     "avx2" or "avx512") in place of the widest this machine has. ``python -m tfopt kernels`` prints it.
 

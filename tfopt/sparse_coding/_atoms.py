@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfopt.kernels import sparse_codes
 from tfopt.sparse_coding._rows import cycle, padded
 
 # They cost little: products of the codes stand for all samples.
@@ -19,6 +20,9 @@ def update(atoms, codes_by_codes, codes_by_inputs):
         codes_by_codes: A, [atoms, atoms].
         codes_by_inputs: B, [atoms, features].
     """
+    ops = sparse_codes.ops_of(atoms.dtype)
+    if ops is not None and sparse_codes.fits(atoms):
+        return sparse_codes.fit_atoms(ops, atoms, codes_by_codes, codes_by_inputs, PASSES)
     square = tf.transpose(padded(tf.transpose(padded(codes_by_codes))))
 
     def solve(value, diagonal, old):

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfopt.kernels import sparse_codes
 from tfopt.sparse_coding._rows import cycle, padded
 
 # Samples solved together: they stay in the cache, and share the number of passes.
@@ -18,7 +19,8 @@ def encode(x, atoms, codes, l1, tolerance, max_passes):
 
     With G = WWᵀ and α = λ/2 coordinate k of a code becomes sign(q) max(|q| − α, 0) / Gₖₖ, where
     q = wₖᵀx − Σ_{j≠k} Gₖⱼhⱼ. The dual point s(x − Wᵀh), s = min(1, α / max|W(x − Wᵀh)|), bounds from below
-    what can be reached; passes end when no sample of a chunk is farther above it than `tolerance` ‖x‖².
+    what can be reached; passes end when a sample, without kernels all of a chunk, is no farther above it than
+    `tolerance` ‖x‖².
 
     Args:
         x: [samples, features].
@@ -31,8 +33,16 @@ def encode(x, atoms, codes, l1, tolerance, max_passes):
     Returns:
         Codes, [samples, atoms].
     """
-    count = tf.shape(x)[0]
     tolerance = tf.maximum(tf.cast(tolerance, x.dtype), ROUNDING * np.finfo(x.dtype.as_numpy_dtype).eps)
+    ops = sparse_codes.ops_of(x.dtype)
+    if ops is not None:
+        return sparse_codes.encode(ops, x, atoms, codes, l1, tolerance, max_passes)
+    return _encode_all_at_once(x, atoms, codes, l1, tolerance, max_passes)
+
+
+def _encode_all_at_once(x, atoms, codes, l1, tolerance, max_passes):
+    """The same from operations on whole chunks of samples."""
+    count = tf.shape(x)[0]
     wide = padded(atoms)
     gram = tf.matmul(wide, wide, transpose_b=True)
 

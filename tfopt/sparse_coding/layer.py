@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._check import require, require_integer, require_not_negative, require_positive
+from tfopt.kernels._glue import compiled_by_xla
 from tfopt.sparse_coding import _data
 from tfopt.sparse_coding._atoms import normalised
 from tfopt.sparse_coding._codes import encode
@@ -230,7 +231,7 @@ class SparseCoding(keras.layers.Layer):
         return *real, tf.constant(self.max_passes)
 
     def _traced(self, function):
-        return traced(function, self.variable_dtype, *self.atoms.shape)
+        return traced(function, self.variable_dtype, *self.atoms.shape, compiled=compiled_by_xla())
 
     def _admit(self, owner, x):
         """Build for the samples, or see that they are as wide as those before."""
