@@ -177,7 +177,6 @@ def test_atoms_are_at_their_minimum_inside_the_ball_and_on_it(patches, scale):
     assert (np.linalg.norm(found, axis=1).max() < 1 - 1e-3) == (scale > 0.1)
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("count", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_objective_never_rises_and_atoms_have_length_one(patches, dtype, count):
@@ -206,7 +205,6 @@ def test_a_fixed_point_is_a_minimum_over_each_block(patches):
     np.testing.assert_allclose(layer.atoms, again, atol=1e-3)
 
 
-@pytest.mark.usefixtures("way")
 def test_dead_atoms_are_put_to_use_and_nothing_rises(patches):
     x = patches[:200]
     atoms = unit(patches[200:210])
@@ -272,7 +270,6 @@ def test_statuses(steps, status, sweeps):
 # -- scikit-learn ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("count", [15, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_objective_is_as_low_as_scikit_learns(patches, count):
     peer = DictionaryLearning(count, alpha=L1 / 2, fit_algorithm="cd", max_iter=40, tol=1e-4, random_state=0)
@@ -319,7 +316,6 @@ def test_past_minibatches_count_by_their_age(patches, forgetting):
     assert float(layer.minibatches) == 3
 
 
-@pytest.mark.usefixtures("way")
 def test_a_stream_goes_on_from_a_fit_and_a_fit_from_atoms(patches):
     layer = tfopt.SparseCoding(20, L1, seed=0)
     layer.fit(patches)
