@@ -39,7 +39,7 @@ def encoded(given, **limits):
 
 def expected(given, **limits):
     """Those of operations on chunks."""
-    return _codes._encode_all_at_once(*given, *options(given[0].dtype, **limits))
+    return _codes.encode_by_operations(*given, *options(given[0].dtype, **limits))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

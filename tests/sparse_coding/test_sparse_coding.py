@@ -344,7 +344,7 @@ def test_the_number_of_samples_does_not_trace_anew(patches):
     layer = made(unit(patches[:7]), "float32")
     layer.partial_fit(patches[:31])
     layer.partial_fit(patches[:32])
-    function = _sweep.traced(_sweep.stream_step, "float32", 7, 25, compiled=False)
+    function = _sweep.traced(_sweep.stream_step, "float32", 7, 25)
     traces = function.experimental_get_tracing_count()
     assert traces > 0
     for count in range(33, 40):
@@ -389,6 +389,14 @@ def test_a_model_keeps_it_and_answers_with_codes(patches, tmp_path, jit_compile)
     for one in (layer, loaded):
         one.partial_fit(patches[100:200])
     np.testing.assert_array_equal(loaded.atoms, layer.atoms)
+
+
+def test_what_a_model_exports_needs_nothing_of_tfopt(patches):
+    layer = made(unit(patches[:7]), "float32")
+    function = tf.function(layer).get_concrete_function(tf.TensorSpec([None, 25]))
+    names = {node.op for one in function.graph.as_graph_def().library.function for node in one.node_def}
+    assert "MatMul" in names
+    assert not [name for name in names if name.startswith("Tfopt")]
 
 
 def test_a_config_round_trip_keeps_every_argument():

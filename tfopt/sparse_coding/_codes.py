@@ -33,15 +33,15 @@ def encode(x, atoms, codes, l1, tolerance, max_passes):
     Returns:
         Codes, [samples, atoms].
     """
-    tolerance = tf.maximum(tf.cast(tolerance, x.dtype), ROUNDING * np.finfo(x.dtype.as_numpy_dtype).eps)
     ops = sparse_codes.ops_of(x.dtype)
-    if ops is not None:
-        return sparse_codes.encode(ops, x, atoms, codes, l1, tolerance, max_passes)
-    return _encode_all_at_once(x, atoms, codes, l1, tolerance, max_passes)
+    if ops is None:
+        return encode_by_operations(x, atoms, codes, l1, tolerance, max_passes)
+    return sparse_codes.encode(ops, x, atoms, codes, l1, _reachable(tolerance, x.dtype), max_passes)
 
 
-def _encode_all_at_once(x, atoms, codes, l1, tolerance, max_passes):
-    """The same from operations on whole chunks of samples."""
+def encode_by_operations(x, atoms, codes, l1, tolerance, max_passes):
+    """The same from TensorFlow's own operations on whole chunks of samples."""
+    tolerance = _reachable(tolerance, x.dtype)
     count = tf.shape(x)[0]
     wide = padded(atoms)
     gram = tf.matmul(wide, wide, transpose_b=True)
@@ -56,6 +56,10 @@ def _encode_all_at_once(x, atoms, codes, l1, tolerance, max_passes):
     found = tf.map_fn(solve, chunks, fn_output_signature=signature)
     found = tf.reshape(found, [-1, atoms.shape[0]])[:count]
     return tf.ensure_shape(found, [x.shape[0], atoms.shape[0]])
+
+
+def _reachable(tolerance, dtype):
+    return tf.maximum(tf.cast(tolerance, dtype), ROUNDING * np.finfo(dtype.as_numpy_dtype).eps)
 
 
 def _chunks(matrix, count):

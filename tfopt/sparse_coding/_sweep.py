@@ -28,16 +28,8 @@ class Dictionary(NamedTuple):
 
 
 @functools.cache
-def traced(function, dtype, n_atoms, features, compiled=False):
-    """`function` in a graph for any number of samples; TensorFlow would let the other sizes vary as well.
-
-    Args:
-        function: One of this package's.
-        dtype: Name of the type of its tensors.
-        n_atoms: Their sizes.
-        features: Their sizes.
-        compiled: Whether it becomes part of what XLA compiles, where other operations serve.
-    """
+def traced(function, dtype, n_atoms, features):
+    """`function` in a graph for any number of samples; TensorFlow would let the other sizes vary as well."""
     return tf.function(function, autograph=False, reduce_retracing=True)
 
 

@@ -5,10 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._check import require, require_integer, require_not_negative, require_positive
-from tfopt.kernels._glue import compiled_by_xla
 from tfopt.sparse_coding import _data
 from tfopt.sparse_coding._atoms import normalised
-from tfopt.sparse_coding._codes import encode
+from tfopt.sparse_coding._codes import encode, encode_by_operations
 from tfopt.sparse_coding._descent import descend
 from tfopt.sparse_coding._sweep import Dictionary, cost, stream_step, sweep, traced
 
@@ -105,7 +104,10 @@ class SparseCoding(keras.layers.Layer):
     def call(self, inputs):
         x = tf.cast(inputs, self.variable_dtype)
         zeros = tf.zeros([tf.shape(x)[0], self.n_atoms], x.dtype)
-        return tf.stop_gradient(self._traced(encode)(x, self.atoms.value, zeros, *self._solver()))
+        # Models are exported, and compiled by XLA: no kernels here.
+        return tf.stop_gradient(
+            self._traced(encode_by_operations)(x, self.atoms.value, zeros, *self._solver())
+        )
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.n_atoms)
@@ -231,7 +233,7 @@ class SparseCoding(keras.layers.Layer):
         return *real, tf.constant(self.max_passes)
 
     def _traced(self, function):
-        return traced(function, self.variable_dtype, *self.atoms.shape, compiled=compiled_by_xla())
+        return traced(function, self.variable_dtype, *self.atoms.shape)
 
     def _admit(self, owner, x):
         """Build for the samples, or see that they are as wide as those before."""
