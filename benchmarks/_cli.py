@@ -22,6 +22,7 @@ from benchmarks import (
     update_step,
 )
 from benchmarks.scaling import forecast, measured
+from benchmarks.train_step import measured as train_step
 
 BENCHMARKS = {
     "update_step": update_step,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "every_rule": every_rule,
     "fused_update": fused_update,
     "fused_options": fused_options,
+    "train_step": train_step,
     "first_step": first_step,
     "newton_cg_growth": newton_cg_growth,
     "sparse_coding": sparse_coding,

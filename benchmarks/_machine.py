@@ -6,18 +6,22 @@ import pathlib
 import platform
 import re
 
+from tfopt.kernels.memory import USE_POOL
+
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
 def description(others=()):
-    """Processor, cores, operating system and versions, also of the packages `others`."""
+    """Processor, cores, system, versions, also of the packages `others`, and whether memory is kept."""
+    kept = {"memory": "kept"} if os.environ.get(USE_POOL) == "true" else {}
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: found for package in (*PACKAGES, *others) if (found := installed(package))},
+        **kept,
     }
 
 

@@ -54,8 +54,9 @@ Error UpdateCall::check_lists() {
     return refused_call(kUpdateTarget, name_, " of ", count, " weights has ", without, " results or ", count,
                    " more, not ", variables_);
   const size_t operands = variables_ + count + kNumbers;
-  if (buffers_.operands.size() != operands)
-    return refused_call(kUpdateTarget, "expected ", operands, " operands, got ", buffers_.operands.size());
+  // One more is what the call had to wait for.
+  if (buffers_.operands.size() != operands && buffers_.operands.size() != operands + 1)
+    return refused_call(kUpdateTarget, "expected ", operands, " operands or one more, got ", buffers_.operands.size());
   return Error::Success();
 }
 

@@ -1,4 +1,4 @@
-// Updates, norms and products as one custom call for all arrays. XLA for CPU makes a loop of each result, so that
+// Updates, norms and products as custom calls, each for many arrays. XLA for CPU makes a loop of each result, so that
 // what several results need is read again for each; the kernels read and write everything once.
 #include <cstring>
 #include <utility>
@@ -56,6 +56,62 @@ std::vector<XlaOp> elements(XlaOp tuple, size_t count) {
   return made;
 }
 
+// Elements of the weights of one call. Gradients are then read soon after they were made, while caches may still hold
+// them, and their memory is free for the next ones: all of them at once are a block that the system would have to
+// clear anew in every step. A call costs some ten microseconds, such an update a few thousand.
+constexpr int64_t kStretch = 1 << 20;
+
+// Where the call that begins with the weight `begin` ends.
+int end_of_stretch(const Operands& operands, int begin) {
+  xla::XlaBuilder* builder = operands.gradients[0].builder();
+  int64_t elements = 0;
+  int end = begin;
+  while (end < operands.count() && elements < kStretch) {
+    const absl::StatusOr<Shape> shape = builder->GetShape(operands.gradients[end++]);
+    if (shape.ok()) elements += xla::ShapeUtil::ElementsIn(*shape);
+  }
+  return end;
+}
+
+// The operands of the weights from `begin` to `end`.
+Operands stretch(const Operands& all, int begin, int end) {
+  Operands some = all;
+  some.groups.assign(all.groups.begin() + begin, all.groups.begin() + end);
+  some.gradients.assign(all.gradients.begin() + begin, all.gradients.begin() + end);
+  some.variables.clear();
+  for (size_t list = 0; list < all.variables.size(); list += all.count())
+    some.variables.insert(some.variables.end(), all.variables.begin() + list + begin,
+                          all.variables.begin() + list + end);
+  if (!all.one_factor) some.factors = xla::SliceInDim(all.factors, begin, end, 1, 0);
+  return some;
+}
+
+// What must be there before weights from `begin` on are updated in place. The backward pass reads a layer's weights on
+// its way to the layer before; with the gradient of that one at hand it has, and XLA need not copy them. Where weights
+// are in another order it copies what is still to be read.
+std::vector<XlaOp> waits_for(const Operands& operands, int begin) {
+  if (begin == 0) return {};
+  return {operands.gradients[begin - 1]};
+}
+
+// One call, once `before` is there.
+std::vector<XlaOp> update_call(const Operands& operands, const std::vector<XlaOp>& before) {
+  const size_t count = operands.variables.size();
+  xla::XlaBuilder* builder = operands.gradients[0].builder();
+  std::vector<XlaOp> all = operands.variables;
+  all.insert(all.end(), operands.gradients.begin(), operands.gradients.end());
+  all.insert(all.end(), {operands.scalars, operands.following, operands.keep, operands.factors, operands.bound,
+                         operands.average_rate});
+  all.insert(all.end(), before.begin(), before.end());
+  const XlaOp made = builder->ReportErrorOrReturn([&]() -> absl::StatusOr<XlaOp> {
+    const absl::StatusOr<std::vector<Shape>> shapes = row_major(builder, all);
+    if (!shapes.ok()) return shapes.status();
+    const std::vector<Shape> results(shapes->begin(), shapes->begin() + count);
+    return call(builder, kUpdateTarget, all, *shapes, results, count, update_attributes(operands));
+  });
+  return elements(made, count);
+}
+
 // A call with one result, nothing of which lies where an operand does.
 XlaOp call_for_one(const char* target, const std::vector<XlaOp>& operands, const Shape& result) {
   xla::XlaBuilder* builder = operands[0].builder();
@@ -90,20 +146,16 @@ std::vector<XlaOp> normalize_call(const char* target, const NormalizeOperands& i
 
 }  // namespace
 
-std::vector<XlaOp> update_by_call(const Operands& operands) {
-  const size_t count = operands.variables.size();
-  xla::XlaBuilder* builder = operands.gradients[0].builder();
-  std::vector<XlaOp> all = operands.variables;
-  all.insert(all.end(), operands.gradients.begin(), operands.gradients.end());
-  all.insert(all.end(), {operands.scalars, operands.following, operands.keep, operands.factors, operands.bound,
-                         operands.average_rate});
-  const XlaOp made = builder->ReportErrorOrReturn([&]() -> absl::StatusOr<XlaOp> {
-    const absl::StatusOr<std::vector<Shape>> shapes = row_major(builder, all);
-    if (!shapes.ok()) return shapes.status();
-    const std::vector<Shape> results(shapes->begin(), shapes->begin() + count);
-    return call(builder, kUpdateTarget, all, *shapes, results, count, update_attributes(operands));
-  });
-  return elements(made, count);
+std::vector<XlaOp> update_by_calls(const Operands& operands) {
+  const int count = operands.count();
+  std::vector<XlaOp> made(operands.variables.size());
+  for (int begin = 0, end; begin < count; begin = end) {
+    end = end_of_stretch(operands, begin);
+    const std::vector<XlaOp> updated = update_call(stretch(operands, begin, end), waits_for(operands, begin));
+    const int size = end - begin;
+    for (size_t k = 0; k < updated.size(); ++k) made[k / size * count + begin + k % size] = updated[k];
+  }
+  return made;
 }
 
 std::vector<XlaOp> norms_by_call(const std::vector<XlaOp>& accumulators, const std::vector<XlaOp>& gradients) {

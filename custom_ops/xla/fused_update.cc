@@ -60,7 +60,7 @@ class FusedUpdateXla : public XlaOpKernel {
     OP_REQUIRES_OK(context, check_distinct(context));
     Operands operands;
     OP_REQUIRES_OK(context, read(context, operands));
-    const auto update = may_call(context) ? update_by_call : update_by_operations;
+    const auto update = may_call(context) ? update_by_calls : update_by_operations;
     const std::vector<xla::XlaOp> made = update(operands);
     for (int i = 0; i < variables_; ++i)
       OP_REQUIRES_OK(context, context->AssignVariable(i, type_of(i), made[i]));

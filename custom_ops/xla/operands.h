@@ -35,8 +35,8 @@ const RuleFacts* find_facts(const std::string& rule);
 // New values of all variables, as operations of XLA: for every platform.
 std::vector<xla::XlaOp> update_by_operations(const Operands& operands);
 
-// The same as one call of this library's kernels, in place.
-std::vector<xla::XlaOp> update_by_call(const Operands& operands);
+// The same as calls of this library's kernels, in place.
+std::vector<xla::XlaOp> update_by_calls(const Operands& operands);
 
 // Two results: the norm of all gradients, and a vector with the norm of each; accumulators are added first.
 std::vector<xla::XlaOp> norms_by_call(const std::vector<xla::XlaOp>& accumulators,

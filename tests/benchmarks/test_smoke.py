@@ -150,6 +150,13 @@ def test_tables_show_a_ratio_with_its_quartiles(benchmarks):
     assert [report.text(value) for value in (None, 0.01234, 1234.5)] == ["–", "0.0123", "1234"]
 
 
+@pytest.mark.parametrize(("value", "said"), [("true", "kept"), ("false", None), (None, None)])
+def test_a_table_says_that_memory_was_kept(benchmarks, monkeypatch, value, said):
+    name = benchmarks("_machine").USE_POOL
+    monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    assert benchmarks("_machine").description().get("memory") == said
+
+
 def test_readme_holds_the_kept_results(benchmarks):
     report = benchmarks("_report")
     readme = report.README.read_text(encoding="utf-8")

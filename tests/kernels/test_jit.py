@@ -12,6 +12,9 @@ import tfopt
 
 # Every type, nothing, a scalar, and sizes that threads share at any element.
 SHAPES = [(), (3, 0, 2), (0,), (1,), (31, 67), (70_001,), (131_073,)]
+# More than one call updates, which ends with the weight that makes 2²⁰ elements full.
+LARGE = [(1024, 1100), (7,), (1024, 1024), (1_100_000,), (5, 3)]
+CALLS_OF_LARGE = 4
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 # The kernels are the same; XLA computes the steps' scalars in another way.
 TOLERANCES = {"float32": 1e-6, "float64": 1e-13, "float16": 1e-3, "bfloat16": 8e-3}
@@ -56,20 +59,22 @@ def assert_same(left, right):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: tfopt.Adam(0.1, weight_decay=0.05, use_ema=True, global_clipnorm=2.0),
-        lambda: tfopt.NAdam(0.1, form="lookahead", clipnorm=0.5),
-        lambda: tfopt.SGD(0.1, clipvalue=0.3, learning_rate_multipliers={"variable": 0.5}),
-        lambda: tfopt.RMSProp(0.1, momentum=0.5, gradient_accumulation_steps=2, global_clipnorm=2.0),
-    ],
-    ids=["adam", "nadam lookahead", "sgd", "rmsprop accumulated"],
-)
-def test_compiled_equals_eager_for_mixed_lists(make):
+OPTIMIZERS = {
+    "adam": lambda: tfopt.Adam(0.1, weight_decay=0.05, use_ema=True, global_clipnorm=2.0),
+    "nadam lookahead": lambda: tfopt.NAdam(0.1, form="lookahead", clipnorm=0.5),
+    "sgd": lambda: tfopt.SGD(0.1, clipvalue=0.3, learning_rate_multipliers={"variable": 0.5}),
+    "rmsprop accumulated": lambda: tfopt.RMSProp(
+        0.1, momentum=0.5, gradient_accumulation_steps=2, global_clipnorm=2.0
+    ),
+}
+
+
+@pytest.mark.parametrize("sizes", [(SHAPES, DTYPES), (LARGE, ("float32",))], ids=["mixed", "several calls"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_compiled_equals_eager(name, sizes):
     trained = []
     for jit in (True, False):
-        training = Training(make(), SHAPES, DTYPES, jit)
+        training = Training(OPTIMIZERS[name](), *sizes, jit)
         for seed in range(4):
             training.step(training.gradients(seed))
         trained.append(values(training))
@@ -85,9 +90,47 @@ def test_a_program_is_one_call_that_copies_no_variable():
     assert not re.findall(r"f32\[(?:300,5|17|40000)\]\S* (?:copy|fusion)\(", program)
 
 
-def test_all_weights_of_a_type_share_one_call():
+def calls(program):
+    return program.count(f'custom_call_target="{CALL}"')
+
+
+def test_all_small_weights_of_a_type_share_one_call():
     program = Training(tfopt.Adam(0.1), [(5,), (6,)], DTYPES).program("hlo")
-    assert program.count(f'custom_call_target="{CALL}"') == len(DTYPES)
+    assert calls(program) == len(DTYPES)
+
+
+def test_large_lists_are_updated_by_several_calls_that_copy_nothing():
+    program = Training(tfopt.Adam(0.1), LARGE).program("optimized_hlo")
+    assert calls(program) == CALLS_OF_LARGE
+    assert not re.findall(r"f32\[(?:1024,1100|1024,1024|1100000)\]\S* (?:copy|fusion)\(", program)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_in_a_train_step_a_layer_is_updated_before_the_first_ones_gradient_is_there(use_bias):
+    """And no kernel is copied, though the backward pass reads it on its way to the layer before."""
+    width, count = 1030, 4
+    layers = [keras.layers.Dense(width, activation="relu", use_bias=use_bias) for _ in range(count)]
+    model = keras.Sequential([keras.Input((width,)), *layers])
+    optimizer = tfopt.Adam(0.1)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x) ** 2)
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        optimizer.apply(gradients, model.trainable_variables)
+
+    program = step.experimental_get_compiler_ir(tf.ones((2, width)))(stage="optimized_hlo")
+    assert "is_scheduled=true" in program
+    kernel = rf"f32\[{width},{width}\]"
+    assert not re.findall(rf"{kernel}\S* copy\(", program)
+    order = re.findall(rf"= {kernel}\S* (dot)\(|(custom-call)\(.*{CALL}", program)
+    updates = [bool(update) for _, update in order]
+    assert updates.count(False) == count
+    assert updates.count(True) == count + use_bias
+    # No more than two layers' gradients are held at once.
+    assert all(updates[: k + 1].count(False) <= updates[: k + 1].count(True) + 2 for k in range(len(updates)))
 
 
 def test_a_program_for_export_calls_nothing(portably):

@@ -103,7 +103,7 @@ BAD_UPDATES = {
     "integers": update([tf.ones(5, tf.int32)] * 2 + NUMBERS, [((5,), tf.int32)]),
     "no operands": update([]),
     "no numbers": update([ONES, ONES]),
-    "one operand more": update([ONES, ONES, *NUMBERS, ONES]),
+    "two operands more": update([ONES, ONES, *NUMBERS, ONES, ONES]),
     "no results": update(results=[]),
     "a result too many": update(results=[FIVE] * 3),
     "scalars of another rule": update([ONES, ONES, *numbers(rate=double([[0.1, 0.2]]))]),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.python.eager import context
 from tensorflow.python.framework import auto_control_deps
 from tensorflow.python.ops import control_flow_util
 
@@ -14,6 +15,11 @@ def compiled_by_xla():
     """Whether the graph being traced, or one around it, is for XLA: ``jit_compile=True``, or a TPU's."""
     graph = tf.compat.v1.get_default_graph()
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(graph)
+
+
+def devices_are_made():
+    """Whether TensorFlow has made its devices in this process, and with them the allocator of each."""
+    return context.context()._initialized
 
 
 def copied_behind_one_another(vectors):
