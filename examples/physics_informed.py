@@ -101,7 +101,7 @@ def train(way, options, dtype):
     keras.utils.set_random_seed(options.seed)
     x, y = points_of(options.inside, options.edge, options.seed)
     x, y = ({name: part.astype(dtype) for name, part in x.items()}, y.astype(dtype))
-    batches = tf.data.Dataset.from_tensors((x, y)).repeat()
+    batches = tfopt.data.full_batch(tf.data.Dataset.from_tensors((x, y)))
     model = BurgersNetwork(options.width, options.depth, dtype)
     first = {"Adam": options.evaluations, "LBFGS": 0}.get(way, options.evaluations // 4)
     seconds, callbacks = 0.0, [tfopt.callbacks.EvaluationWeights()]

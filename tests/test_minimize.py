@@ -149,7 +149,7 @@ def pairs():
             yield pytest.param(*row, METHODS[name], id=f"{problem}-{name}", marks=marks)
 
 
-@pytest.mark.parametrize(("function", "start", "minima", "method"), pairs())
+@pytest.mark.parametrize(("function", "start", "minima", "method"), list(pairs()))
 def test_every_method_reaches_a_known_minimum(function, start, minima, method):
     assert_reaches_a_minimum(function, start, minima, method)
 

@@ -57,7 +57,7 @@ class Fit:
         self.model = keras.Sequential([keras.Input(task.x.shape[1:]), *layers])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(make(), loss, jit_compile=jit_compile)
-        self.data = tf.data.Dataset.from_tensors((task.x, task.y)).repeat()
+        self.data = tfopt.data.full_batch(tf.data.Dataset.from_tensors((task.x, task.y)))
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.set_weights(task.start)
         self.keep()

@@ -92,8 +92,8 @@ SEQUENCES, TARGETS = RNG.normal(size=(9, 12, 3)), RNG.normal(size=(9, 1))
         (0.4, "VANISHING", {}),
         (1.0, "STEADY", {}),
         (2.5, "EXPLODING", {}),
-        (0.4, "VANISHING", {"unroll": True}),
-        (2.5, "EXPLODING", {"go_backwards": True}),
+        pytest.param(0.4, "VANISHING", {"unroll": True}, marks=pytest.mark.slow),
+        pytest.param(2.5, "EXPLODING", {"go_backwards": True}, marks=pytest.mark.slow),
     ],
 )
 def test_through_time(factor, trend, options):

@@ -82,7 +82,7 @@ def test_the_loss_at_one_point_is_one_number():
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(make, id=name, marks=pytest.mark.slow if name == "cg" else ())
+        pytest.param(make, id=name, marks=() if name == "lbfgs" else pytest.mark.slow)
         for name, make in SEARCHES.items()
     ],
 )

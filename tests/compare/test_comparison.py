@@ -51,7 +51,7 @@ def whole(small):
     return compare(NAMES, **small)
 
 
-@pytest.mark.parametrize("pieces", [2, 7])
+@pytest.mark.parametrize("pieces", [pytest.param(2, marks=pytest.mark.slow), 7])
 def test_interrupted_and_resumed_equals_uninterrupted(pieces, small, whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compare(NAMES, output=tmp_path, progress=Interrupter(pieces), **small)

@@ -35,6 +35,16 @@ def test_it_never_ends_and_weights_of_the_data_stay():
     np.testing.assert_array_equal(even[2], np.ones(4))
 
 
+@pytest.mark.parametrize("chosen", [None, True, False])
+def test_pipelines_are_not_tuned_unless_the_data_say_so(chosen):
+    """A private fault of TensorFlow's stands behind it; what is tested is the option that steps around it."""
+    options = tf.data.Options()
+    if chosen is not None:
+        options.autotune.enabled = chosen
+    found = tfopt.data.full_batch(parts(X, Y).with_options(options)).options()
+    assert found.autotune.enabled is (chosen is True)
+
+
 def test_nested_inputs():
     data = tf.data.Dataset.from_tensor_slices(({"a": X, "b": Y}, Y)).batch(6)
     *_, weight = next(tfopt.data.full_batch(data).as_numpy_iterator())

@@ -83,6 +83,7 @@ def test_conjugate_gradients_end_in_as_many_steps_as_dimensions(tmp_path):
     assert conjugate[-1] < 1e-9 * steepest[20]
 
 
+@pytest.mark.slow
 def test_coordinate_descent_slows_as_alpha_falls(tmp_path):
     found = seen("coordinate_descent", tmp_path)
     steps = {alpha: len(path) - 1 for alpha, path in found["coordinates"].items()}
@@ -102,6 +103,7 @@ def test_the_mean_is_nearer_to_the_minimum(tmp_path):
     np.testing.assert_allclose(means[-1], paths[21:].mean(axis=0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_blurring_leads_to_the_lowest_minimum(tmp_path):
     found = seen("blurred", tmp_path)
     assert np.all(np.abs(found["SGD"][-1]) > 1.5)

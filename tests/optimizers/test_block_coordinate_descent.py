@@ -206,7 +206,7 @@ def inner_and_order():
             yield pytest.param(name, order, marks=() if quick else pytest.mark.slow, id=f"{name}-{order}")
 
 
-@pytest.mark.parametrize(("inner", "order"), inner_and_order())
+@pytest.mark.parametrize(("inner", "order"), list(inner_and_order()))
 def test_one_block_is_the_inner_optimizer(inner, order):
     """With enough steps to the turn a search keeps its history."""
     make = EVERY[inner]

@@ -1,4 +1,4 @@
-"""The full batch in parts."""
+"""The full batch, whole or in parts."""
 
 import tensorflow as tf
 
@@ -18,7 +18,12 @@ def full_batch(batches):
     which is 1 where all parts are of one size, and less for a shorter last one. Weights the data brings along
     are multiplied by it. Losses of the model itself (regularisers, `add_loss`) belong to no sample and stay
     as they are. Losses with `reduction="sum"` need no such weights. Under a strategy of several replicas each
-    part should divide evenly among them.
+    part should divide evenly among them. One part that holds everything, ``Dataset.from_tensors((x, y))``,
+    serves as well.
+
+    TensorFlow's tuning of pipelines is switched off for the result, unless the options of `batches` say
+    otherwise: its thread costs such a step a millisecond or two, and can hold up the end of `fit` for as long
+    again as it ran, up to a minute.
 
     Args:
         batches: A finite `tf.data.Dataset` of batches (x, y) or (x, y, sample_weight), with parts of the same
@@ -56,7 +61,20 @@ def full_batch(batches):
         weight = tf.fill([size], share)
         return x, y, weight if sample_weight is None else weight * tf.cast(sample_weight, tf.float32)
 
-    return batches.map(weighted).repeat()
+    return _untuned(batches.map(weighted).repeat())
+
+
+def _untuned(batches):
+    """With no thread that tunes the pipeline.
+
+    It sleeps twice as long each time. An iterator that goes waits for it to wake, where it did not see that
+    it was called off.
+    """
+    if batches.options().autotune.enabled is not None:
+        return batches
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 def _size(batch):
