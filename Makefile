@@ -15,10 +15,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # What is on PYTHONPATH would hide the installed wheel.
 unexport PYTHONPATH PYTHONHOME
 
-# A file's tests run in one process, which makes what they share once.
 # The suite sees the installed wheel only: it runs in an empty folder, and pytest puts no folder on the path.
 PYTEST = rm -rf $(EMPTY) && mkdir -p $(EMPTY) && cd $(EMPTY) && TFOPT_INSTALLED=1 "$(CURDIR)/$(BIN)/pytest" \
-	-c "$(CURDIR)/pyproject.toml" -n $(WORKERS) --dist loadfile --doctest-modules $(PYTEST_ARGS)
+	-c "$(CURDIR)/pyproject.toml" -n $(WORKERS) --doctest-modules $(PYTEST_ARGS)
 SUITE = --pyargs tfopt "$(CURDIR)/tests"
 
 # pip must not run twice in one environment.
