@@ -103,6 +103,13 @@ def test_a_worker_that_stays_away_is_an_error_in_the_end():
     assert 0.3 <= time.monotonic() - begin < 10
 
 
+def test_a_worker_is_given_time_from_when_it_is_gone_not_from_when_the_step_was_sent():
+    value = Value(7, gone("UnavailableError"), gone("UnavailableError"))
+    flight = Flight(Coordinator([value]), 1, 0.5, lambda: None)
+    threading.Timer(1.0, value.let_go).start()
+    assert flight.add("step", 0) == [7]
+
+
 def test_an_error_of_the_step_itself_is_raised_at_once():
     value = Value(7, gone("InvalidArgumentError")).let_go()
     with pytest.raises(tf.errors.InvalidArgumentError):

@@ -36,8 +36,8 @@ def meaning(coordinator, error, cluster, timeout):
     """What to raise for TensorFlow's error."""
     if isinstance(error, GONE):
         try:
-            require_servers(cluster)
-        except ConnectionError as lost:
+            look(cluster, timeout)
+        except (ConnectionError, TimeoutError) as lost:
             return lost
     error = _settled(coordinator, error, timeout)
     if isinstance(error, tf.errors.OutOfRangeError):

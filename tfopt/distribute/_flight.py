@@ -71,11 +71,13 @@ def _fetched(value, patience):
 
 def _fetch(value, patience):
     """The result of a step; where the worker died with it, of the step's repetition on another."""
-    end = time.monotonic() + patience
+    end = None
     while True:
         try:
             return value.fetch()
         except tf.errors.OpError as error:
+            # From the first time that it was gone: the step may have waited long for its turn.
+            end = time.monotonic() + patience if end is None else end
             if not _glue.went_with_worker(error) or time.monotonic() > end:
                 raise
             time.sleep(AGAIN)
