@@ -32,3 +32,16 @@ def reader(owner, name, data):
         return lambda: iter(data)
     require(data.num_batches is not None, owner, name, data, "a PyDataset that knows its num_batches")
     return lambda: (data[index] for index in range(data.num_batches))
+
+
+def untuned(batches):
+    """The dataset without the thread that tunes its pipeline, unless its options ask for one.
+
+    The thread sleeps twice as long each time. An iterator that goes waits for it to wake, where it did not
+    see that it was called off, and one that comes is held up by it.
+    """
+    if batches.options().autotune.enabled is not None:
+        return batches
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)

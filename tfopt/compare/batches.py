@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfopt._batches import untuned
+
 
 def scaled(images):
     """uint8 images as float32 in [0, 1]."""
@@ -44,7 +46,4 @@ def endless_batches(images, labels, batch_size, seed):
         return scaled(tf.gather(images, indices)), tf.gather(labels, indices)
 
     batches = tf.data.Dataset.range(tf.int64.max).flat_map(one_pass).batch(batch_size, drop_remainder=True)
-    options = tf.data.Options()
-    # Nothing to tune in a pipeline that only gathers, and the tuner's thread holds up every new iterator.
-    options.autotune.enabled = False
-    return batches.map(gather).prefetch(8).with_options(options)
+    return untuned(batches.map(gather).prefetch(8))

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfopt._batches import is_endless
+from tfopt._batches import is_endless, untuned
 from tfopt._check import require
 
 
@@ -22,8 +22,8 @@ def full_batch(batches):
     serves as well.
 
     TensorFlow's tuning of pipelines is switched off for the result, unless the options of `batches` say
-    otherwise: its thread costs such a step a millisecond or two, and can hold up the end of `fit` for as long
-    again as it ran, up to a minute.
+    otherwise: its thread costs such a step about a millisecond, and can hold up the end of `fit` for as long
+    again as it ran.
 
     Args:
         batches: A finite `tf.data.Dataset` of batches (x, y) or (x, y, sample_weight), with parts of the same
@@ -61,20 +61,7 @@ def full_batch(batches):
         weight = tf.fill([size], share)
         return x, y, weight if sample_weight is None else weight * tf.cast(sample_weight, tf.float32)
 
-    return _untuned(batches.map(weighted).repeat())
-
-
-def _untuned(batches):
-    """With no thread that tunes the pipeline.
-
-    It sleeps twice as long each time. An iterator that goes waits for it to wake, where it did not see that
-    it was called off.
-    """
-    if batches.options().autotune.enabled is not None:
-        return batches
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.with_options(options)
+    return untuned(batches.map(weighted).repeat())
 
 
 def _size(batch):

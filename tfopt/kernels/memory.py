@@ -12,8 +12,9 @@ BYTES_PER_MEBIBYTE = 2**20
 def keep_memory(limit=None):
     """Have TensorFlow keep the memory of freed tensors on CPU, where it hands large ones back to the system.
 
-    A tensor of more than 32 MB, and XLA's one block for all that a compiled step needs, comes from the system
-    anew in every step, which clears it page by page: often longer than the work on it takes. TensorFlow has
+    A tensor of more than 32 MB, or XLA's one block for all that a compiled step needs where it is larger than
+    that, comes from the system anew in every step, which clears it page by page: often longer than the work
+    on it takes. TensorFlow has
     an allocator that keeps freed memory instead, the one that it uses on GPUs; this switches it on by the
     environment variables ``TF_CPU_ALLOCATOR_USE_BFC`` and ``TF_CPU_BFC_MEM_LIMIT_IN_MB``, for this process
     and those that it starts from now on. All of TensorFlow gets faster where tensors are large; what lies on
@@ -40,8 +41,7 @@ def keep_memory(limit=None):
         >>> float(subprocess.run([sys.executable, "-c", program], capture_output=True).stdout)
         3.0
 
-    Reference:
-        TensorFlow, ``tensorflow/core/common_runtime/process_state.cc``.
+    Source: TensorFlow, ``tensorflow/core/common_runtime/process_state.cc``.
     """
     settings = {USE_POOL: "true", LIMIT: str(_mebibytes(limit))}
     if settings.items() <= os.environ.items():
