@@ -30,13 +30,29 @@ def pytest_configure():
 
 
 def pytest_collection(session):
-    """Give every process that runs tests two CPU devices, enough for replicas, before the first tensor."""
+    """Set TensorFlow up in every process that runs tests, before the first tensor."""
     if xdist.is_xdist_controller(session):
         return
+    split_cpu()
+    read_untuned()
+
+
+def split_cpu():
+    """Two CPU devices, enough for replicas."""
     import tensorflow as tf
 
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def read_untuned():
+    """No dataset has a pipeline tuner: its sleeping threads hold up a process of many fits."""
+    import tensorflow as tf
+
+    from tfopt._batches import untuned
+
+    tuned = tf.data.Dataset.__iter__
+    tf.data.Dataset.__iter__ = lambda batches: tuned(untuned(batches))
 
 
 @pytest.fixture
