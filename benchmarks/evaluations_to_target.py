@@ -13,7 +13,15 @@ REST = 0.01
 # What a run costs keeps its number down.
 MOST_ROUNDS = 3
 
-OWN = {"tfopt fit": Fit, "tfopt fit jit": functools.partial(Fit, jit_compile=True)}
+STEPS = 5
+OWN = {
+    "tfopt fit": Fit,
+    "tfopt fit jit": functools.partial(Fit, jit_compile=True),
+    f"tfopt fit, {STEPS} steps an execution": functools.partial(Fit, steps_per_execution=STEPS),
+    f"tfopt fit jit, {STEPS} steps an execution": functools.partial(
+        Fit, jit_compile=True, steps_per_execution=STEPS
+    ),
+}
 PEERS = {"SciPy L-BFGS-B": SciPy, "torch": Torch}
 WIDTHS = (133, 1333, 13333)  # 10⁴, 10⁵ and 10⁶ weights
 SAMPLES = 600

@@ -51,8 +51,11 @@ def read_untuned():
 
     from tfopt._batches import untuned
 
-    tuned = tf.data.Dataset.__iter__
-    tf.data.Dataset.__iter__ = lambda batches: tuned(untuned(batches))
+    read, shared = tf.data.Dataset.__iter__, tf.distribute.Strategy.experimental_distribute_dataset
+    tf.data.Dataset.__iter__ = lambda batches: read(untuned(batches))
+    tf.distribute.Strategy.experimental_distribute_dataset = lambda strategy, batches, options=None: shared(
+        strategy, untuned(batches), options
+    )
 
 
 @pytest.fixture

@@ -44,9 +44,15 @@ class Task:
 
 
 class Fit:
-    """A method of tfopt in `Model.fit` on a repeated data set of one batch."""
+    """A method of tfopt in `Model.fit` on a repeated data set of one batch.
 
-    def __init__(self, task, make=lambda: tfopt.LBFGS(history=HISTORY), jit_compile=False):
+    With `steps_per_execution` above 1 TensorFlow takes so many steps between two turns of Python's; the last
+    execution of an epoch is as long as the others.
+    """
+
+    def __init__(
+        self, task, make=lambda: tfopt.LBFGS(history=HISTORY), jit_compile=False, steps_per_execution=1
+    ):
         hidden, out = (w.shape[1] for w in task.start[::2])
         penalty = keras.regularizers.L2(PENALTY)
         layers = [
@@ -55,10 +61,10 @@ class Fit:
         ]
         self.task = task
         self.model = keras.Sequential([keras.Input(task.x.shape[1:]), *layers])
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(make(), loss, jit_compile=jit_compile)
+        self.optimizer, self.jit_compile, self.steps = make(), jit_compile, steps_per_execution
+        self._compile(1)
         self.data = tfopt.data.full_batch(tf.data.Dataset.from_tensors((task.x, task.y)))
-        self.model.optimizer.build(self.model.trainable_variables)
+        self.optimizer.build(self.model.trainable_variables)
         self.model.set_weights(task.start)
         self.keep()
         self.train(1)
@@ -75,19 +81,27 @@ class Fit:
             variable.assign(value)
 
     def _variables(self):
-        return [*self.model.variables, *self.model.optimizer.variables]
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def _compile(self, steps):
+        if self.model.compiled and self.model.steps_per_execution == steps:
+            return
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.model.compile(self.optimizer, loss, jit_compile=self.jit_compile, steps_per_execution=steps)
 
     def count(self, target):
         """Evaluations up to the one whose loss is no larger than the target."""
+        self._compile(1)
         self.start()
         for evaluations in range(1, MOST + 1):
             self.model.train_on_batch(self.task.x, self.task.y)
-            if self.model.optimizer.state_value("value") <= target:
+            if self.optimizer.state_value("value") <= target:
                 return evaluations
         return None
 
     def train(self, evaluations):
         """One epoch of so many steps."""
+        self._compile(self.steps)
         self.model.fit(self.data, steps_per_epoch=evaluations, verbose=0)
 
 
