@@ -100,6 +100,18 @@ def test_jit_takes_the_same_path(make):
     np.testing.assert_allclose(weights_of(compiled), weights_of(plain), rtol=1e-8)
 
 
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "jit"])
+@SOME_AND_SLOW_OTHERS
+def test_several_steps_an_execution_are_as_many_single_steps(make, jit):
+    single, several = (
+        model_with(make(), "float64", jit_compile=jit, steps_per_execution=steps) for steps in (1, 4)
+    )
+    for model in (single, several):
+        train(model, 12, X.astype("float64"))
+    assert several.optimizer.result.evaluations == 12
+    np.testing.assert_allclose(weights_of(several), weights_of(single), rtol=1e-8)
+
+
 def train_until(model, iterations, **options):
     """To that many iterates. Asked of several batches or replicas, curvature takes train steps of its own."""
 
