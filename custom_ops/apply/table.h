@@ -74,6 +74,8 @@ struct StretchKernel {
   void (*add_multiple)(const void* row, double factor, double* sums, int64_t n);
   // to = factors[0] rows[0] + factors[1] rows[1].
   void (*sum_of_two)(const void* const* rows, const double* factors, void* to, int64_t n);
+  // The largest absolute value, or one before, of `largest`.
+  double (*largest)(const double* values, double largest, int64_t n);
 };
 
 struct NormalizeLoops;  // custom_ops/norm/loops.h

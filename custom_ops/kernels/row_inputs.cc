@@ -7,7 +7,8 @@ namespace tfopt {
 
 using tensorflow::Tensor;
 
-absl::Status RowInputs::configure(tensorflow::OpKernelConstruction* context) {
+absl::Status RowInputs::configure(tensorflow::OpKernelConstruction* context, int between) {
+  between_ = between;
   TF_RETURN_IF_ERROR(context->GetAttr("V", &variables_));
   TF_RETURN_IF_ERROR(context->GetAttr("R", &tensors_));
   TF_RETURN_IF_ERROR(context->GetAttr("T", &dtype_));
@@ -27,7 +28,7 @@ absl::Status HeldRows::read(const RowInputs& inputs, tensorflow::OpKernelContext
     // Who writes to it now finds its buffer shared, and takes another.
     TF_RETURN_IF_ERROR(add(inputs, context, i, *variable->tensor()));
   }
-  for (int i = inputs.variables_; i < inputs.end(); ++i)
+  for (int i = inputs.variables_ + inputs.between_; i < inputs.end(); ++i)
     TF_RETURN_IF_ERROR(add(inputs, context, i, context->input(i)));
   return rows_.count() > 0 ? absl::OkStatus() : refused(context, "expected at least one row.");
 }

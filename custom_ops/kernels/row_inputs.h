@@ -10,17 +10,19 @@ namespace tfopt {
 
 class RowInputs {
  public:
-  // Reads the attributes V, R and T.
-  absl::Status configure(tensorflow::OpKernelConstruction* context);
+  // Reads the attributes V, R and T. So many inputs that are no rows lie between variables and tensors.
+  absl::Status configure(tensorflow::OpKernelConstruction* context, int between = 0);
 
-  // Where what follows the rows begins.
-  int end() const { return variables_ + tensors_; }
+  // Where what follows the variables, and all rows, begins.
+  int between() const { return variables_; }
+  int end() const { return variables_ + between_ + tensors_; }
+  bool none() const { return variables_ + tensors_ == 0; }
   Type type() const { return type_; }
 
  private:
   friend class HeldRows;
 
-  int variables_ = 0, tensors_ = 0;
+  int variables_ = 0, between_ = 0, tensors_ = 0;
   Type type_ = kFloat;
   tensorflow::DataType dtype_ = tensorflow::DT_INVALID;
 };

@@ -84,9 +84,83 @@ class RowCombination : public OpKernel {
                         held.rows().count(), " rows."));
     Tensor* to = nullptr;
     OP_REQUIRES_OK(context, allocate_pooled(context, 0, TensorShape({held.rows().size}), &to));
-    const CombinationPlan plan(table(), held.rows(), factors.vec<double>().data(), to->data());
+    CombinationPlan plan(table(), held.rows(), factors.vec<double>().data(), to->data());
     share(context, plan.blocks(), plan.elements_of_block(),
           [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+  }
+
+ private:
+  RowInputs inputs_;
+};
+
+class RowMove : public OpKernel {
+ public:
+  explicit RowMove(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, inputs_.configure(context, kEnds));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    HeldRows held;
+    if (!inputs_.none()) OP_REQUIRES_OK(context, held.read(inputs_, context));
+    Vectors rows = held.rows();
+    rows.type = inputs_.type();
+    if (inputs_.none()) rows.size = context->input(0).NumElements();
+    Ends ends;
+    OP_REQUIRES_OK(context, read_ends(context, rows.size, &ends));
+    Tensor *s = nullptr, *y = nullptr, *products = nullptr, *of_s = nullptr, *largest = nullptr;
+    OP_REQUIRES_OK(context, allocate_pooled(context, 0, TensorShape({rows.size}), &s));
+    OP_REQUIRES_OK(context, allocate_pooled(context, 1, TensorShape({rows.size}), &y));
+    OP_REQUIRES_OK(context, context->allocate_output(2, TensorShape({rows.count() + 2, 2}), &products));
+    OP_REQUIRES_OK(context, context->allocate_output(3, TensorShape({}), &of_s));
+    OP_REQUIRES_OK(context, context->allocate_output(4, TensorShape({}), &largest));
+    MovePlan plan(table(), rows, ends, s->data(), y->data());
+    share(context, plan.blocks(), plan.elements_of_block(),
+          [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+    plan.finish(products->flat<double>().data(), of_s->scalar<double>().data(), largest->scalar<double>().data());
+  }
+
+ private:
+  static constexpr int kEnds = 4;
+
+  absl::Status read_ends(OpKernelContext* context, int64_t size, Ends* ends) const {
+    if (size == 0) return refused(context, "expected at least one element.");
+    const void** places[] = {&ends->point, &ends->iterate, &ends->gradient, &ends->last_gradient};
+    for (int i = 0; i < kEnds; ++i) {
+      const Tensor& vector = context->input(inputs_.between() + i);
+      if (vector.shape() != TensorShape({size}))
+        return refused(context, "(point, iterate, gradient, last_gradient): number ", i, " has shape ",
+                       vector.shape().DebugString(), ", expected ", size, " elements as the others have.");
+      *places[i] = vector.data();
+    }
+    return absl::OkStatus();
+  }
+
+  RowInputs inputs_;
+};
+
+class RowDescent : public OpKernel {
+ public:
+  explicit RowDescent(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, inputs_.configure(context));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    HeldRows held;
+    OP_REQUIRES_OK(context, held.read(inputs_, context));
+    const Tensor &factors = context->input(inputs_.end()), &gradient = context->input(inputs_.end() + 1);
+    OP_REQUIRES(context, factors.shape() == TensorShape({held.rows().count()}),
+                refused(context, "factors have shape ", factors.shape().DebugString(), ", expected one for each of ",
+                        held.rows().count(), " rows."));
+    OP_REQUIRES(context, gradient.shape() == TensorShape({held.rows().size}),
+                refused(context, "the gradient has shape ", gradient.shape().DebugString(), ", expected ",
+                        held.rows().size, " elements as the rows have."));
+    Tensor *to = nullptr, *products = nullptr;
+    OP_REQUIRES_OK(context, allocate_pooled(context, 0, TensorShape({held.rows().size}), &to));
+    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({2}), &products));
+    CombinationPlan plan(table(), held.rows(), factors.vec<double>().data(), to->data(), gradient.data());
+    share(context, plan.blocks(), plan.elements_of_block(),
+          [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
+    plan.finish(products->flat<double>().data());
   }
 
  private:
@@ -135,6 +209,8 @@ class WriteRow : public OpKernel {
 
 TFOPT_ON_CPU(RowProducts);
 TFOPT_ON_CPU(RowCombination);
+TFOPT_ON_CPU(RowMove);
+TFOPT_ON_CPU(RowDescent);
 TFOPT_ON_CPU(WriteRow);
 
 }  // namespace

@@ -10,12 +10,13 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Number and length of the rows that the inputs [0, count) hold, as far as they are known.
+// Number and length of the rows that the first inputs hold, as far as they are known; so many inputs that are no
+// rows lie between the variables and the tensors.
 absl::Status count_rows(InferenceContext* c, int variables, int tensors, DimensionHandle* rows,
-                        DimensionHandle* length) {
+                        DimensionHandle* length, int between = 0) {
   *rows = c->MakeDim(0);
   for (int i = 0; i < variables + tensors; ++i) {
-    ShapeHandle shape = c->input(i);
+    ShapeHandle shape = c->input(i < variables ? i : i + between);
     if (i < variables) {
       const auto* held = c->input_handle_shapes_and_types(i);
       shape = held && held->size() == 1 ? held->front().shape : c->UnknownShape();
@@ -61,6 +62,37 @@ absl::Status combination_shape(InferenceContext* c) {
   return absl::OkStatus();
 }
 
+absl::Status move_shape(InferenceContext* c) {
+  int variables = 0, tensors = 0;
+  TF_RETURN_IF_ERROR(c->GetAttr("V", &variables));
+  TF_RETURN_IF_ERROR(c->GetAttr("R", &tensors));
+  DimensionHandle rows, length = c->UnknownDim();
+  constexpr int kEnds = 4;
+  TF_RETURN_IF_ERROR(count_rows(c, variables, tensors, &rows, &length, kEnds));
+  for (int i = variables; i < variables + kEnds; ++i) {
+    ShapeHandle vector;
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(i), 1, &vector));
+    TF_RETURN_IF_ERROR(c->Merge(length, c->Dim(vector, 0), &length));
+  }
+  TF_RETURN_IF_ERROR(c->Add(rows, 2, &rows));
+  c->set_output(0, c->Vector(length));
+  c->set_output(1, c->Vector(length));
+  c->set_output(2, c->Matrix(rows, 2));
+  c->set_output(3, c->Scalar());
+  c->set_output(4, c->Scalar());
+  return absl::OkStatus();
+}
+
+absl::Status descent_shape(InferenceContext* c) {
+  TF_RETURN_IF_ERROR(combination_shape(c));
+  ShapeHandle gradient;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 1), 1, &gradient));
+  TF_RETURN_IF_ERROR(c->Merge(c->output(0), gradient, &gradient));
+  c->set_output(0, gradient);
+  c->set_output(1, c->Vector(2));
+  return absl::OkStatus();
+}
+
 absl::Status write_shape(InferenceContext* c) {
   ShapeHandle unused;
   TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 0, &unused));
@@ -91,6 +123,39 @@ REGISTER_OP("TfoptRowCombination")
     .SetIsStateful()
     .SetShapeFn(combination_shape)
     .Doc("Sum of rows times factors, in double, in one pass; where a factor is 0 the row does not matter.");
+
+REGISTER_OP("TfoptRowMove")
+    .Input("variables: V * resource")
+    .Input("point: T")
+    .Input("iterate: T")
+    .Input("gradient: T")
+    .Input("last_gradient: T")
+    .Input("rows: R * T")
+    .Output("step: T")            // s, point less iterate
+    .Output("change: T")          // y, gradient less last gradient
+    .Output("products: double")   // [all rows, s and y; y and gradient]
+    .Output("step_square: double")
+    .Output("largest: double")    // absolute component of the gradient
+    .Attr("V: int >= 0")
+    .Attr("R: int >= 0")
+    .Attr("T: {float, double}")
+    .SetIsStateful()
+    .SetShapeFn(move_shape)
+    .Doc("From iterate to iterate: s, y, and what a direction wants to know of them and of rows, in one pass.");
+
+REGISTER_OP("TfoptRowDescent")
+    .Input("variables: V * resource")
+    .Input("rows: R * T")
+    .Input("factors: double")
+    .Input("gradient: T")
+    .Output("direction: T")      // the sum of rows times factors
+    .Output("products: double")  // of the direction with the gradient and with itself
+    .Attr("V: int >= 0")
+    .Attr("R: int >= 0")
+    .Attr("T: {float, double}")
+    .SetIsStateful()
+    .SetShapeFn(descent_shape)
+    .Doc("As TfoptRowCombination, and how the sum lies to the gradient, in the same pass.");
 
 REGISTER_OP("TfoptWriteRow")
     .Input("variable: resource")  // a matrix

@@ -74,7 +74,7 @@ Error row_combination(ThreadPool pool, RemainingArgs from, RemainingRets to) {
   const Buffers buffers(from, to);
   RowsCall call(kCombinationTarget, buffers);
   if (Error error = call.check_combination(); error.failure()) return error;
-  const CombinationPlan plan(table(), call.rows(), call.factors(), call.result());
+  CombinationPlan plan(table(), call.rows(), call.factors(), call.result());
   run_shared(pool, plan.blocks(), kRowBlocks, [&plan](int64_t begin, int64_t end) { plan.run(begin, end); });
   return Error::Success();
 }

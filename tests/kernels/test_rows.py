@@ -83,6 +83,56 @@ def test_a_sum_of_rows_is_rounded_once(ops, instructions, dtype, n, count):
     )
 
 
+def ends(dtype, n):
+    """Point, iterate, and the gradients at both."""
+    return [draw(dtype, n, seed=k) for k in (7, 8, 9, 10)]
+
+
+def assert_moved(found, given, point, iterate, gradient, last_gradient):
+    s, y, products, ss, largest = found
+    np.testing.assert_array_equal(s, point - iterate)
+    np.testing.assert_array_equal(y, gradient - last_gradient)
+    assert_products(products, [*given, s, y], [y, gradient])
+    assert_products(tf.reshape(ss, [1, 1]), [s], [s])
+    assert largest == np.abs(gradient).max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_a_move_is_two_differences_and_what_is_asked_of_them(ops, instructions, dtype, n, held):
+    given, _ = problem(dtype, n)
+    given = [tf.Variable(r) for r in given[:held]] + given[held : 2 * held]
+    assert_moved(rows.move(ops, given, *ends(dtype, n)), given, *ends(dtype, n))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("held", [0, 2])
+def test_a_descent_is_a_sum_and_how_it_lies_to_the_gradient(ops, instructions, dtype, n, held):
+    given, (gradient, *_) = problem(dtype, n)
+    given = [tf.Variable(r) for r in given[:held]] + given[held:]
+    factors = draw(tf.float64, 10)
+    d, found = rows.descent(ops, factors, given, gradient)
+    np.testing.assert_array_equal(d, rows.combination(ops, factors, given))
+    assert_products(found[None], [d], [gradient, d])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moves_and_descents_are_the_same_in_every_graph_and_in_python(ops, wrap, dtype):
+    given, (gradient, *_) = problem(dtype, 5000)
+    factors = draw(tf.float64, 10)
+    held = [tf.Variable(given[0])]
+    move = lambda: _vectors.moved(held, *ends(dtype, 5000))  # noqa: E731
+    descent = lambda: _vectors.descent(factors, given, gradient)  # noqa: E731
+    with _vectors.placed(None, fused=False):
+        python = move(), descent()
+        assert_moved(python[0], held, *ends(dtype, 5000))
+    assert_moved(wrap(move)(), held, *ends(dtype, 5000))
+    for ours, theirs in zip(wrap(descent)(), python[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 17, 5000])
 @pytest.mark.parametrize("held", [0, 1, 2, 4])
@@ -145,12 +195,17 @@ def test_float32_is_summed_alike_by_every_instruction_set_and_number_of_threads(
     given, vectors = problem(tf.float32, n)
     alone = rows.products(ops, given, vectors).numpy()
     total = rows.combination(ops, tf.ones(10, tf.float64), given).numpy()
+    moved = rows.move(ops, given, *ends(tf.float32, n))
     before = native.tfopt_instructions()
     for name in (b"baseline", b"avx2", b"avx512"):
         if native.tfopt_use_instructions(name):
             for _ in range(5):
                 np.testing.assert_array_equal(rows.products(ops, given, vectors), alone)
                 np.testing.assert_array_equal(rows.combination(ops, tf.ones(10, tf.float64), given), total)
+                for again, part in zip(rows.move(ops, given, *ends(tf.float32, n)), moved, strict=True):
+                    np.testing.assert_array_equal(again, part)
+                _, found = rows.descent(ops, tf.ones(10, tf.float64), given, vectors[0])
+                np.testing.assert_array_equal(found[0], rows.products(ops, [total], vectors[:1])[0, 0])
     native.tfopt_use_instructions(before)
 
 
@@ -310,6 +365,26 @@ def total(ops, variables=(), given=(), factors=1):
     ]
 
 
+def moved(ops, variables=(), given=(), lengths=(3, 3, 3, 3)):
+    held, (point, iterate, gradient, last) = [v.handle for v in variables], map(F, lengths)
+    return lambda: [
+        ops.tfopt_row_move(
+            variables=held,
+            point=point,
+            iterate=iterate,
+            gradient=gradient,
+            last_gradient=last,
+            rows=list(given),
+        ),
+        variables,
+    ]
+
+
+def descended(ops, given, factors, length=3):
+    factors, gradient = tf.ones(factors, tf.float64), F(length)
+    return lambda: ops.tfopt_row_descent(variables=[], rows=given, factors=factors, gradient=gradient)
+
+
 def written(ops, shape=(2, 3), index=0, row=(3,), dtype=tf.float32):
     variable, index, row = tf.Variable(F(shape)), tf.constant(index), tf.zeros(row, dtype)
     return lambda: ops.tfopt_write_row(variable=variable.handle, index=index, row=row)
@@ -327,8 +402,22 @@ GOOD = {
     "products": lambda ops: product(ops, HELD[:1], [F((2, 3)), F(3)], [F(3), F(3)]),
     "sum": lambda ops: total(ops, HELD[:1], [F((2, 3)), F(3)], 5),
     "write": lambda ops: written(ops),
+    "move": lambda ops: moved(ops, HELD[:1], [F((2, 3)), F(3)]),
+    "move alone": lambda ops: moved(ops),
+    "descent": lambda ops: descended(ops, [F((2, 3)), F(3)], 3),
 }
 BAD = {
+    "a move of one point more": lambda ops: moved(ops, lengths=(4, 3, 3, 3)),
+    "a move back from more": lambda ops: moved(ops, HELD[:1], lengths=(3, 4, 3, 3)),
+    "a move's gradient": lambda ops: moved(ops, lengths=(3, 3, (1, 3), 3)),
+    "a move's last gradient": lambda ops: moved(ops, given=[F(3)], lengths=(3, 3, 3, 2)),
+    "a move of nothing": lambda ops: moved(ops, lengths=(0, 0, 0, 0)),
+    "a move beside longer rows": lambda ops: moved(ops, HELD[1:2]),
+    "a move beside rows of another type": lambda ops: moved(ops, HELD[2:]),
+    "a move beside a dead variable": lambda ops: moved(ops, [dead()]),
+    "a descent's factor": lambda ops: descended(ops, [F((2, 3))], 3),
+    "a descent's gradient": lambda ops: descended(ops, [F((2, 3))], 2, 4),
+    "a descent from nothing": lambda ops: descended(ops, [], 0),
     "no rows": lambda ops: product(ops, vectors=[F(3)]),
     "no vectors": lambda ops: product(ops, given=[F(3)]),
     "a matrix without rows": lambda ops: product(ops, given=[F((0, 3))], vectors=[F(3)]),
@@ -363,6 +452,8 @@ REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError, V
 def test_bad_input_is_refused(ops, wrap, request, how):
     if how == "row outside" and "jit" in request.node.name:
         pytest.skip("XLA moves an index inside, as all its operations do")
+    if how in ("move", "move alone", "descent") and "jit" in request.node.name:
+        pytest.skip("XLA makes these of others, and has no such op")
     call = (GOOD | BAD)[how](ops)
     traced = wrap(lambda: call() is None)
     if how in GOOD:

@@ -43,14 +43,41 @@ def combination(ops, factors, rows):
     return ops.tfopt_row_combination(variables=held, rows=tensors, factors=factors)
 
 
+def move(ops, rows, point, iterate, gradient, last_gradient):
+    """s and y from an iterate to the next point, and what is to be known of them.
+
+    Not under XLA, which is given the parts.
+
+    Returns:
+        s; y; products of each row, s and y with y and the gradient, float64, [rows + 2, 2]; sᵀs; the
+        gradient's largest absolute component, if none is NaN.
+    """
+    held, tensors = _sorted(rows, typed=True)
+    return ops.tfopt_row_move(
+        variables=held,
+        rows=tensors,
+        point=point,
+        iterate=iterate,
+        gradient=gradient,
+        last_gradient=last_gradient,
+    )
+
+
+def descent(ops, factors, rows, gradient):
+    """d = Σ factorᵢ rowᵢ as `combination`, with dᵀg and dᵀd in a float64 vector; not under XLA."""
+    held, tensors = _sorted(rows)
+    return ops.tfopt_row_descent(variables=held, rows=tensors, factors=factors, gradient=gradient)
+
+
 def write(ops, variable, index, row):
     """Replace row `index` of a native variable; nothing where `index` is negative."""
     return ops.tfopt_write_row(variable=variable.handle, index=index, row=row)
 
 
-def _sorted(rows):
-    """Handles of the variables that come first, and the others as tensors: at least one, for its type."""
-    held = [v.handle for v in itertools.takewhile(lambda row: isinstance(row, tf.Variable), rows[:-1])]
+def _sorted(rows, typed=False):
+    """Handles of the variables that come first, and the others as tensors; one, unless the op is `typed`."""
+    first = rows if typed else rows[:-1]
+    held = [v.handle for v in itertools.takewhile(lambda row: isinstance(row, tf.Variable), first)]
     return held, [tf.convert_to_tensor(row) for row in rows[len(held) :]]
 
 

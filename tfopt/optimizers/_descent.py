@@ -5,9 +5,9 @@ import enum
 import tensorflow as tf
 
 from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double
-from tfopt.optimizers._direction import Move, steep_enough
+from tfopt.optimizers._direction import Heading, Move, steep_enough
 from tfopt.optimizers._machine import Machine, Slot
-from tfopt.optimizers._vectors import combine, difference, dot, either, largest, products
+from tfopt.optimizers._vectors import combine, dot, either, moved, products
 
 
 class Phase(enum.IntEnum):
@@ -74,7 +74,7 @@ class DescentMachine(Machine):
         verdict = choose(~sound & tf.equal(verdict, ACCEPTED), double(FAILED), verdict)
         choices = {
             SEARCHING: lambda: self._go_on(state, searched),
-            ACCEPTED: lambda: self._accept(x, g, f, first, endless, state, context),
+            ACCEPTED: lambda: self._accept(x, g, f, gg, first, endless, state, context),
             FAILED: lambda: self._fail(x, g, f, first, state, context),
         }
         ordered = [choices[code] for code in sorted(choices)]
@@ -129,22 +129,25 @@ class DescentMachine(Machine):
         kept = {name: state[name] for name in ("iterate", "gradient", "direction", *_SCALARS)}
         return self._trial(kept | self.direction.keep(state), searched)
 
-    def _accept(self, x, g, f, first, endless, state, context):
+    def _accept(self, x, g, f, gg, first, endless, state, context):
         """The trial point is the new iterate; a direction from there."""
         returned = tf.equal(state["phase"], float(Phase.RETURN))
+        found = moved(self.direction.rows(state), x, state["iterate"], g, state["gradient"])
         move = Move(
-            s=difference(x, state["iterate"]),
-            y=difference(g, state["gradient"]),
+            s=found.s,
+            y=found.y,
             gradient=g,
             last_gradient=state["gradient"],
             last_direction=state["direction"],
             last_slope=state["slope"],
             step=state["search_step"],
             decrease=state["value"] - f,
+            products=found.products,
+            ss=found.ss,
             precision=context.precision,
             fresh=first if self.curvature else first & ~returned,
         )
-        phase = choose(endless, float(Phase.UNBOUNDED), self._phase_at(f, g))
+        phase = choose(endless, float(Phase.UNBOUNDED), self._phase_at(f, found.largest, g.dtype))
         begun = {
             "iterate": x,
             "gradient": g,
@@ -155,9 +158,9 @@ class DescentMachine(Machine):
         if self.curvature:
             return self._ask(begun, move, state)
         d, slots = self.direction.next(move, state)
-        return self._depart(
-            begun, d, slots, move.fresh, state, context, lambda slope: self._bold(move, slope, context)
-        )
+        heading = d if isinstance(d, Heading) else Heading(d, *tf.unstack(products([g, d], [d])[:, 0]))
+        bold = lambda slope: self._bold(move, slope, context)  # noqa: E731
+        return self._depart(begun, heading, gg, slots, move.fresh, state, context, bold)
 
     def _ask(self, begun, move, state):
         """Hold the iterate until its curvature is known."""
@@ -175,20 +178,21 @@ class DescentMachine(Machine):
         natural = self.direction.natural
         trial = lambda slope: context.learning_rate if natural else self.direction.trial(state, slope)  # noqa: E731
         slots = self.direction.keep(state)
-        return self._depart(
-            begun, self.direction.direction(state), slots, tf.constant(False), state, context, trial
-        )
+        d, g = self.direction.direction(state), begun["gradient"]
+        (gg, slope), (_, dd) = map(tf.unstack, tf.unstack(products([g, d], [g, d])))
+        fresh = tf.constant(False)
+        return self._depart(begun, Heading(d, slope, dd), gg, slots, fresh, state, context, trial)
 
-    def _depart(self, begun, d, slots, fresh, state, context, bold):
+    def _depart(self, begun, heading, gg, slots, fresh, state, context, bold):
         """Begin a search along d, or along the fallback where d does not lead down.
 
         The very first trial is a step of length ε.
         """
-        g = begun["gradient"]
-        (gg, slope), (_, dd) = map(tf.unstack, tf.unstack(products([g, d], [g, d])))
-        leads = self._leads(slope, gg, dd)
+        leads = self._leads(heading.slope, gg, heading.square)
         d, slope, slots = either(
-            leads, lambda: (d, slope, slots), lambda: self._turned(g, self.direction.reset(state))
+            leads,
+            lambda: (heading.d, heading.slope, slots),
+            lambda: self._turned(begun["gradient"], self.direction.reset(state)),
         )
         fresh = fresh | ~leads
         timid = choose(
@@ -240,10 +244,10 @@ class DescentMachine(Machine):
         point = combine(factors, [following["iterate"], following["direction"]])
         return following | {f"search_{name}": search[name] for name in self.search.names} | {"point": point}
 
-    def _phase_at(self, f, g):
+    def _phase_at(self, f, largest, dtype):
         """Phase after an accepted point."""
-        bottomless = f < (-1e30 if g.dtype == tf.float32 else -1e100)
-        small = largest(g) <= self.tolerance
+        bottomless = f < (-1e30 if dtype == tf.float32 else -1e100)
+        small = largest <= self.tolerance
         going_on = choose(bottomless, float(Phase.UNBOUNDED), float(Phase.SEARCH))
         return choose(small, float(Phase.CONVERGED), going_on)
 

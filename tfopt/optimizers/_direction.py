@@ -15,8 +15,11 @@ class Move(NamedTuple):
         last_slope: Slope along it at the last iterate, float64 scalar.
         step: α of the step, float64 scalar.
         decrease: How far the function fell over it, float64 scalar.
+        products: Of the direction's `rows`, s and y, in this order, with y and the gradient: float64,
+            [rows + 2, 2].
+        ss: sᵀs, float64 scalar.
         precision: Relative precision of the function's values, a Python number.
-        fresh: Whether there is no last iterate to learn from: `s`, `y` and `decrease` mean nothing.
+        fresh: Whether there is no last iterate to learn from: what tells of the way from there means nothing.
     """
 
     s: Any
@@ -27,8 +30,18 @@ class Move(NamedTuple):
     last_slope: Any
     step: Any
     decrease: Any
+    products: Any
+    ss: Any
     precision: float
     fresh: Any
+
+
+class Heading(NamedTuple):
+    """A direction d, with dᵀg and dᵀd as float64 scalars."""
+
+    d: Any
+    slope: Any
+    square: Any
 
 
 class Direction:
@@ -49,8 +62,12 @@ class Direction:
     def admit(self, size, dtype):
         """Raise ValueError where so many weights of this dtype are too many."""
 
+    def rows(self, state):
+        """The vectors and matrices whose products with y and the gradient it wants to know."""
+        return []
+
     def next(self, move, state):
-        """The direction at the new iterate, and new values of slots: always the same ones."""
+        """The direction at the new iterate, or a `Heading`; new values of slots: always the same ones."""
         raise NotImplementedError
 
     def keep(self, state):

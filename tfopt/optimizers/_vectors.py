@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -63,12 +64,41 @@ def combine(factors, rows):
     return tf.add_n([_multiples(own, row) for own, row in parts])
 
 
-def difference(a, b):
-    """a − b of two vectors."""
-    ops = _ops(a.dtype)
-    if ops is None or compiled_by_xla():
-        return a - b
-    return kernels.combination(ops, tf.constant([1.0, -1.0], tf.float64), [a, b])
+class Moved(NamedTuple):
+    """From iterate to iterate: s, y and what is to be known of them.
+
+    Attributes:
+        s: Difference of the iterates.
+        y: Difference of the gradients.
+        products: Of some rows, s and y with y and the gradient: float64, [rows + 2, 2].
+        ss: sᵀs, float64.
+        largest: Absolute component of the gradient, float64, unless one is NaN.
+    """
+
+    s: Any
+    y: Any
+    products: Any
+    ss: Any
+    largest: Any
+
+
+def moved(rows, point, iterate, gradient, last_gradient):
+    """All of `Moved`, in one pass where there is a kernel."""
+    ops = _ops(gradient.dtype)
+    if ops is not None and not compiled_by_xla():
+        return Moved(*kernels.move(ops, rows, point, iterate, gradient, last_gradient))
+    s, y = point - iterate, gradient - last_gradient
+    return Moved(s, y, products([*rows, s, y], [y, gradient]), dot(s, s), largest(gradient))
+
+
+def descent(factors, rows, gradient):
+    """d = Σ factorᵢ rowᵢ as `combine`, dᵀg and dᵀd."""
+    ops = _ops(gradient.dtype)
+    if ops is not None and not compiled_by_xla():
+        d, found = kernels.descent(ops, factors, rows, gradient)
+        return (d, *tf.unstack(found))
+    d = combine(factors, rows)
+    return (d, *tf.unstack(products([gradient, d], [d])[:, 0]))
 
 
 def either(condition, yes, no):

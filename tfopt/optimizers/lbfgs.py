@@ -7,10 +7,10 @@ from tfopt._check import require_choice, require_integer, require_not_negative
 from tfopt.line_search._named import line_search_of
 from tfopt.line_search._search import choose
 from tfopt.optimizers._descent import DescentMachine
-from tfopt.optimizers._direction import Direction
+from tfopt.optimizers._direction import Direction, Heading
 from tfopt.optimizers._direction_optimizer import DirectionOptimizer
 from tfopt.optimizers._machine import Row, Slot
-from tfopt.optimizers._vectors import combine, dot, products
+from tfopt.optimizers._vectors import descent
 
 
 class LimitedMemory(Direction):
@@ -47,14 +47,16 @@ class LimitedMemory(Direction):
     def reset(self, state):
         return self.keep(state) | {"pairs": tf.zeros_like(state["pairs"])}
 
+    def rows(self, state):
+        return [state["steps"], state["changes"]]
+
     def next(self, move, state):
         """d = −Hg with the newest pair in H, unless its curvature sᵀy is not clearly positive."""
         pairs = choose(move.fresh, 0.0, state["pairs"])
         index = tf.cast(pairs, tf.int32) % self.history
-        found = products([state["steps"], state["changes"], move.s, move.y], [move.y, move.gradient])
-        of_steps, of_changes, of_s, of_y = tf.split(found, [self.history, self.history, 1, 1])
+        of_steps, of_changes, of_s, of_y = tf.split(move.products, [self.history, self.history, 1, 1])
         sy, yy = of_s[0, 0], of_y[0, 0]
-        fits = ~move.fresh & (sy > 1e-10 * tf.sqrt(dot(move.s, move.s) * yy))
+        fits = ~move.fresh & (sy > 1e-10 * tf.sqrt(move.ss * yy))
         pairs = pairs + tf.cast(fits, tf.float64)
         # The newest pair is not among the rows yet.
         newest = _is_row(index, self.history)[:, None] & fits
@@ -105,7 +107,7 @@ class LimitedMemory(Direction):
         old_a, old_b = choose(newest, 0.0, a), choose(newest, 0.0, b)
         own = tf.stack([gamma, *(tf.reduce_sum(choose(newest, c, 0.0)) for c in (a, b))])
         rows = [state["steps"], state["changes"], move.gradient, move.s, move.y]
-        return combine(-tf.concat([old_a, old_b, own], axis=0), rows)
+        return Heading(*descent(-tf.concat([old_a, old_b, own], axis=0), rows, move.gradient))
 
 
 def _is_row(index, count):
