@@ -3,7 +3,8 @@
 The same network on `mnist5k` is trained by Keras' `fit` in this process and by
 `tfopt.distribute.AsynchronousTrainer` with two worker processes and a parameter server (chapter section 3.2).
 From the second epoch on worker 1 is stopped for most of the time, so that its gradients come late; in a
-second asynchronous run it is killed in the midst of training and started again.
+second asynchronous run it is killed in the midst of training and started again. Both have `--factor` times
+the epochs, to catch up in.
 
 Run ``python examples/asynchronous.py``: prints a table, writes a figure and a JSON file to `--output`.
 ``--smoke`` trains for two epochs on few samples.
@@ -92,12 +93,13 @@ def train(way, images, options):
     """History of one way of training; epochs are what is compared, since each has equally many updates."""
     # Sorted by class as they are, every so many images stand for all.
     x, y = (part[:: options.every] for part in images.train)
-    data = dict(batch_size=options.batch_size, epochs=options.epochs, verbose=options.verbose)
+    epochs = options.epochs if way == WAYS[0] else round(options.factor * options.epochs)
+    data = dict(batch_size=options.batch_size, epochs=epochs, verbose=options.verbose)
     data |= dict(validation_data=images.test, validation_batch_size=500)
     begin = time.perf_counter()
     if way == WAYS[0]:
         history = network(images, options.rate).fit(x, y, **data).history
-        return row_of(way, history, begin, {0: options.epochs * -(-len(y) // options.batch_size)})
+        return row_of(way, history, begin, {0: epochs * -(-len(y) // options.batch_size)})
     with tfopt.distribute.LocalCluster(workers=2, servers=1) as local:
         trainer = tfopt.distribute.AsynchronousTrainer(lambda: network(images, options.rate), local.cluster)
         fault = Slow(local, options.stopped) if way == WAYS[1] else Replace(local, options.epochs // 2)
@@ -158,6 +160,7 @@ def main(arguments=None):
     parser.add_argument("--data", default="mnist5k", help="mnist5k, digits or tfds:NAME")
     parser.add_argument("--every", type=int, default=1, help="train on every so many of the images")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--factor", type=float, default=1.5, help="epochs of an asynchronous run for each")
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of Adam")
     parser.add_argument(
