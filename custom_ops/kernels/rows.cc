@@ -32,6 +32,12 @@ void share(OpKernelContext* context, int64_t blocks, int64_t size, const Run& ru
   context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(blocks, size, run);
 }
 
+absl::Status check_factors(OpKernelContext* context, const Tensor& factors, const Vectors& rows) {
+  if (factors.shape() == TensorShape({rows.count()})) return absl::OkStatus();
+  return refused(context, "factors have shape ", factors.shape().DebugString(), ", expected one for each of ",
+                 rows.count(), " rows.");
+}
+
 class RowProducts : public OpKernel {
  public:
   explicit RowProducts(OpKernelConstruction* context) : OpKernel(context) {
@@ -79,9 +85,7 @@ class RowCombination : public OpKernel {
     HeldRows held;
     OP_REQUIRES_OK(context, held.read(inputs_, context));
     const Tensor& factors = context->input(inputs_.end());
-    OP_REQUIRES(context, factors.shape() == TensorShape({held.rows().count()}),
-                refused(context, "factors have shape ", factors.shape().DebugString(), ", expected one for each of ",
-                        held.rows().count(), " rows."));
+    OP_REQUIRES_OK(context, check_factors(context, factors, held.rows()));
     Tensor* to = nullptr;
     OP_REQUIRES_OK(context, allocate_pooled(context, 0, TensorShape({held.rows().size}), &to));
     CombinationPlan plan(table(), held.rows(), factors.vec<double>().data(), to->data());
@@ -148,9 +152,7 @@ class RowDescent : public OpKernel {
     HeldRows held;
     OP_REQUIRES_OK(context, held.read(inputs_, context));
     const Tensor &factors = context->input(inputs_.end()), &gradient = context->input(inputs_.end() + 1);
-    OP_REQUIRES(context, factors.shape() == TensorShape({held.rows().count()}),
-                refused(context, "factors have shape ", factors.shape().DebugString(), ", expected one for each of ",
-                        held.rows().count(), " rows."));
+    OP_REQUIRES_OK(context, check_factors(context, factors, held.rows()));
     OP_REQUIRES(context, gradient.shape() == TensorShape({held.rows().size}),
                 refused(context, "the gradient has shape ", gradient.shape().DebugString(), ", expected ",
                         held.rows().size, " elements as the rows have."));

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double
 from tfopt.optimizers._direction import Heading, Move, steep_enough
 from tfopt.optimizers._machine import Machine, Slot
-from tfopt.optimizers._vectors import combine, dot, either, moved, products
+from tfopt.optimizers._vectors import combine, dot, either, lies, moved, products
 
 
 class Phase(enum.IntEnum):
@@ -158,7 +158,7 @@ class DescentMachine(Machine):
         if self.curvature:
             return self._ask(begun, move, state)
         d, slots = self.direction.next(move, state)
-        heading = d if isinstance(d, Heading) else Heading(d, *tf.unstack(products([g, d], [d])[:, 0]))
+        heading = d if isinstance(d, Heading) else Heading(d, *lies(d, g))
         bold = lambda slope: self._bold(move, slope, context)  # noqa: E731
         return self._depart(begun, heading, gg, slots, move.fresh, state, context, bold)
 

@@ -98,7 +98,12 @@ def descent(factors, rows, gradient):
         d, found = kernels.descent(ops, factors, rows, gradient)
         return (d, *tf.unstack(found))
     d = combine(factors, rows)
-    return (d, *tf.unstack(products([gradient, d], [d])[:, 0]))
+    return (d, *lies(d, gradient))
+
+
+def lies(d, gradient):
+    """dᵀg and dᵀd."""
+    return tf.unstack(products([gradient, d], [d])[:, 0])
 
 
 def either(condition, yes, no):
