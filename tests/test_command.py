@@ -1,11 +1,14 @@
 """Which processes count as runs of the command."""
 
 import os
+import subprocess
 import sys
 
 import pytest
 
-from tfopt._command import quieten_the_command, runs_the_command
+import tfopt
+
+from tfopt._command import quiet_in_the_command, runs_the_command
 
 
 @pytest.mark.parametrize(
@@ -27,11 +30,48 @@ def test_the_command_is_told_from_programs_that_import_tfopt(arguments, original
     assert runs_the_command() is expected
 
 
-def test_a_level_that_the_user_set_stays(monkeypatch):
+@pytest.fixture
+def command(monkeypatch):
+    """A run of the command by a user who has set no level."""
     monkeypatch.setattr(sys, "argv", ["tfopt"])
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    quieten_the_command()
-    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    # Set first, so that what the test leaves is undone.
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "")
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
-    quieten_the_command()
+
+
+def written(capfd):
+    """What reaches file descriptor 2 during the import and after it."""
+    with quiet_in_the_command():
+        os.write(2, b"within ")
+    os.write(2, b"after")
+    return capfd.readouterr().err
+
+
+def test_what_libraries_write_while_they_are_imported_is_dropped(command, capfd):
+    assert written(capfd) == "after"
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+
+
+def test_a_level_that_the_user_set_stays(command, capfd, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert written(capfd) == "within after"
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+def test_a_program_that_imports_tfopt_keeps_its_log(command, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    assert written(capfd) == "within after"
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+
+
+def test_an_import_that_fails_still_speaks(command, capfd):
+    with pytest.raises(ImportError), quiet_in_the_command():
+        raise ImportError
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
+def test_a_closed_standard_error_is_left_alone():
+    program = "import os, sys; sys.argv = ['tfopt']; os.close(2); import tfopt; print(tfopt.__version__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == tfopt.__version__

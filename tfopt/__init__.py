@@ -1,10 +1,10 @@
 """tfopt: optimization for Keras 3 on TensorFlow, one import line per public object."""
 
-from tfopt._command import quieten_the_command
+from tfopt._command import quiet_in_the_command
 from tfopt._require_host import require_host
 
-quieten_the_command()
-require_host()
+with quiet_in_the_command():
+    require_host()
 
 from tfopt import (  # noqa: E402
     analysis,

@@ -32,7 +32,7 @@ absl::Status Bundle::find(tensorflow::OpKernelContext* context, int count) {
   variables_.resize(count);
   locks_.resize(count);
   for (int i = 0; i < count; ++i) {
-    const auto status = LookupResource(context, HandleFromInput(context, i), &variables_[i]);
+    const auto status = look_up(context, i, &variables_[i]);
     if (!status.ok())
       return refused(context, "input ", i, " is no initialised variable: ", status.message());
     locks_[i] = variables_[i]->mu();
@@ -53,8 +53,7 @@ absl::Status LockedVariables::acquire(tensorflow::OpKernelContext* context, int 
     bundle_.reset(new Bundle);
     TF_RETURN_IF_ERROR(bundle_->find(context, count));
   } else {
-    if (context->input(0).NumElements() != 1) return refused(context, "(bundle): expected one handle.");
-    const auto status = LookupResource(context, HandleFromInput(context, 0), &bundle_);
+    const auto status = look_up(context, 0, &bundle_);
     if (!status.ok()) return refused(context, "(bundle): expected a bundle of variables: ", status.message());
     if (bundle_->size() != count)
       return refused(context, "(bundle): expected ", count, " variables, got ", bundle_->size(), ".");

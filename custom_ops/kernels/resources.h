@@ -25,6 +25,16 @@ absl::Status refused(const tensorflow::OpKernelContext* context, const Parts&...
   return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().type_string(), ": ", parts...));
 }
 
+// Looks up what the handle of an op's input stands for; an empty tensor holds none.
+template <class Resource>
+absl::Status look_up(tensorflow::OpKernelContext* context, int input,
+                     tensorflow::core::RefCountPtr<Resource>* found) {
+  if (context->input(input).NumElements() != 1)
+    return absl::InvalidArgumentError(
+        absl::StrCat("it has shape ", context->input(input).shape().DebugString(), ", expected one handle."));
+  return LookupResource(context, HandleFromInput(context, input), found);
+}
+
 // A list of variables, no two of them the same: a resource, so that a graph can hand over many as one.
 class Bundle : public tensorflow::ResourceBase {
  public:

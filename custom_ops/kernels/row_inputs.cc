@@ -20,7 +20,7 @@ absl::Status HeldRows::read(const RowInputs& inputs, tensorflow::OpKernelContext
   rows_.type = inputs.type_;
   for (int i = 0; i < inputs.variables_; ++i) {
     tensorflow::core::RefCountPtr<tensorflow::Var> variable;
-    const auto status = LookupResource(context, HandleFromInput(context, i), &variable);
+    const auto status = look_up(context, i, &variable);
     if (!status.ok()) return refused(context, "input ", i, " is no initialised variable: ", status.message());
     tensorflow::tf_shared_lock lock(*variable->mu());
     if (!variable->is_initialized || !variable->tensor()->IsInitialized())

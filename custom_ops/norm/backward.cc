@@ -15,6 +15,7 @@ constexpr int64_t kRecent = 64;
 constexpr int64_t kShare = 8;
 
 int64_t most_parts(const Geometry& geometry) {
+  if (geometry.size() == 0) return 1;  // whatever the period is
   return std::clamp<int64_t>(geometry.size() / (kShare * std::max<int64_t>(1, geometry.period())), 1, kMostParts);
 }
 

@@ -19,7 +19,8 @@ bool nested(int64_t a, int64_t b) { return a % b == 0 || b % a == 0; }
 const char* Geometry::refused() const {
   if (parameters < 1 || run < 1) return "expected at least one parameter, for a run of at least one element";
   if (size() == 0) return nullptr;
-  if (sample() % period()) return "the parameters do not go into a sample a whole number of times";
+  // The period of a longer run would overflow.
+  if (run > sample() / parameters || sample() % period()) return "the parameters do not go into a sample a whole number of times";
   if (!nested(period(), row()) || !nested(run, row()) || !nested(run, width) || !nested(period(), width))
     return "the parameters' runs straddle groups";
   return nullptr;
@@ -29,7 +30,7 @@ Spread::Spread(const Geometry& geometry, bool columns, const float* gamma, const
     : geometry_(geometry),
       uniform_(!columns && (geometry.parameters == 1 || std::min(geometry.run, geometry.width) >= kShort)) {
   const int64_t period = geometry.period();
-  if (uniform_ || (geometry.run == 1 && period >= (columns ? geometry.row() : geometry.width))) {
+  if (geometry.size() == 0 || uniform_ || (geometry.run == 1 && period >= (columns ? geometry.row() : geometry.width))) {
     size_ = geometry.parameters;
     gamma_ = gamma;
     beta_ = beta;

@@ -55,22 +55,35 @@ class GlobalNormXla : public XlaOpKernel {
     return absl::OkStatus();
   }
 
-  // In double, what was accumulated added in the type that the accumulator has.
+  // In double, what was accumulated added in the type that the accumulator has. Elements of double gradients are
+  // taken in units of the largest, as their squares might be too large.
   std::vector<XlaOp> norms_by_operations(const std::vector<XlaOp>& accumulators,
                                          const std::vector<XlaOp>& gradients) const {
     const xla::PrimitiveType wide = wide_ == tensorflow::DT_DOUBLE ? xla::F64 : xla::F32;
     xla::XlaBuilder* builder = gradients[0].builder();
-    const auto add = xla::CreateScalarAddComputation(xla::F64, builder);
-    const XlaOp zero = xla::Zero(builder, xla::F64);
+    const auto length = [&](const XlaOp& x) { return wide == xla::F64 ? length_in_units(x) : plain_length(x); };
     std::vector<XlaOp> each;
     for (size_t i = 0; i < gradients.size(); ++i) {
       XlaOp sum = gradients[i];
       if (!accumulators.empty()) sum = accumulators[i] + xla::ConvertElementType(sum, wide);
       sum = xla::ConvertElementType(sum, xla::F64);
-      each.push_back(xla::Reshape(xla::ReduceAll(sum * sum, zero, add), {1}));
+      each.push_back(xla::Reshape(length(sum), {1}));
     }
-    const XlaOp squares = xla::ConcatInDim(builder, each, 0);
-    return {xla::Sqrt(xla::ReduceAll(squares, zero, add)), xla::Sqrt(squares)};
+    const XlaOp norms = xla::ConcatInDim(builder, each, 0);
+    return {length(norms), norms};
+  }
+
+  static XlaOp plain_length(const XlaOp& x) {
+    const auto add = xla::CreateScalarAddComputation(xla::F64, x.builder());
+    return xla::Sqrt(xla::ReduceAll(x * x, xla::Zero(x.builder(), xla::F64), add));
+  }
+
+  static XlaOp length_in_units(const XlaOp& x) {
+    const XlaOp zero = xla::Zero(x.builder(), xla::F64), one = xla::One(x.builder(), xla::F64);
+    const auto larger = xla::CreateScalarMaxComputation(xla::F64, x.builder());
+    const XlaOp largest = xla::ReduceAll(xla::Abs(x), zero, larger);
+    const XlaOp unit = xla::Select(xla::And(xla::Gt(largest, zero), xla::IsFinite(largest)), largest, one);
+    return unit * plain_length(x / unit);
   }
 
   int count_ = 0, accumulators_ = 0;

@@ -14,7 +14,7 @@ import numpy as np
 import tfopt
 from tfopt.compare.images import load_images
 
-LAYERS, RATE = 8, 0.05
+LAYERS = 8
 
 
 def network(images):
@@ -33,8 +33,8 @@ def measure(smoke):
     x, y = images.train
     model = network(images)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tfopt.SGD(RATE), loss, metrics=["accuracy"], jit_compile=False)
-    epochs, batch_size, every = (12, 32, 24) if smoke else (10, 50, 8)
+    epochs, batch_size, every, rate = (30, 32, 24, 0.02) if smoke else (10, 50, 8, 0.05)
+    model.compile(tfopt.SGD(rate), loss, metrics=["accuracy"], jit_compile=False)
     monitor = tfopt.callbacks.CurvatureMonitor(x[:500], y[:500], every=every)
     history = model.fit(
         x,

@@ -76,6 +76,27 @@ def test_large_elements_do_not_overflow(norms, dtype, large):
     np.testing.assert_allclose(norms([gradient])[0], float(gradient[0]) * math.sqrt(2), rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_xlas_own_operations_compute_the_same(norms, portably, dtype):
+    gradients = draw(dtype)
+    compiled = portably(lambda: tf.function(norms, jit_compile=True)(gradients))
+    for found, expected in zip(compiled, norms(gradients), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("large", [1e300, 1e-300, 1.0])
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf")])
+def test_in_xlas_own_operations_doubles_do_not_overflow(norms, portably, large, bad):
+    gradients = [tf.constant([large, 0.0, -large], tf.float64), tf.zeros(3, tf.float64)]
+    expected = [large * math.sqrt(2), 0.0]
+    if bad is not None:
+        gradients.append(tf.constant([1.0, bad], tf.float64))
+        expected.append(bad)
+    of_all, of_each = portably(lambda: tf.function(norms, jit_compile=True)(gradients))
+    np.testing.assert_allclose(of_each, expected, rtol=1e-14)
+    np.testing.assert_allclose(of_all, sum(expected), rtol=1e-14)
+
+
 def rows_of(indices, dtype, shape, seed=0):
     values = draw(dtype, [(len(indices), *shape[1:])], seed)[0]
     return tf.IndexedSlices(values, tf.constant(indices, tf.int64), shape)

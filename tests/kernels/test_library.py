@@ -174,7 +174,7 @@ def test_xla_takes_the_lowering_whenever_it_comes(first):
 def test_importing_loads_nothing_and_the_instruction_set_can_be_chosen(loaded):
     code = """if True:
         import tfopt
-        loads = tfopt.kernels.library.load.cache_info().currsize
+        loads = tfopt.kernels.library._loaded.cache_info().currsize
         print(loads, tfopt.kernels.status().instructions)
     """
     assert python(code, TFOPT_ISA="baseline") == "0 baseline"

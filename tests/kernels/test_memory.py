@@ -1,6 +1,8 @@
 """Memory that TensorFlow keeps: in processes of their own, as it is settled when devices are made."""
 
 import json
+import os
+import platform
 import subprocess
 import sys
 
@@ -44,9 +46,11 @@ print(json.dumps(found))
 """
 
 
-def run(call, more):
+def run(call, more, onednn="0"):
     program = PROGRAM.format(call=call, more=more, no_huge_pages=PR_SET_THP_DISABLE)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -74,6 +78,11 @@ def unmade(monkeypatch):
 def test_large_results_are_made_in_memory_that_was_freed(as_it_is, kept):
     assert as_it_is["faults"] > 10_000
     assert kept["faults"] < as_it_is["faults"] / 100
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow builds oneDNN's operations for x86")
+def test_with_onednns_operations_tensorflow_keeps_it_by_itself(as_it_is):
+    assert run("", more=1, onednn="1")["faults"] < as_it_is["faults"] / 100
 
 
 def test_beyond_the_limit_a_step_ends_with_an_error(kept):

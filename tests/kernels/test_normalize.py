@@ -113,12 +113,13 @@ def test_a_compiled_program_calls_the_kernels(ops, lowering):
 
 @pytest.mark.parametrize("name", ["eager", "graph", "jit"])
 @pytest.mark.parametrize("shape", [(0, 3, 2, 2), (2, 0, 2, 2), (2, 3, 0, 2)])
-def test_without_elements_the_statistics_are_zero(ops, portably, name, shape):
+@pytest.mark.parametrize("times", [1, 2**60])
+def test_without_elements_the_statistics_are_zero(ops, portably, name, shape, times):
     x = tf.zeros(shape)
 
     def found():
-        y, mean, variance = kernels.normalize(ops, x, tf.ones(4), tf.ones(4), 1, EPSILON)
-        return y, mean, variance, *kernels.gradients(ops, x, x, tf.ones(4), (mean, variance), 1, EPSILON)
+        y, mean, variance = kernels.normalize(ops, x, tf.ones(4), tf.ones(4), times, EPSILON)
+        return y, mean, variance, *kernels.gradients(ops, x, x, tf.ones(4), (mean, variance), times, EPSILON)
 
     run = WRAPS[name](found)
     for parts in [run(), portably(WRAPS["jit"](found))] if name == "jit" else [run()]:
@@ -256,6 +257,8 @@ BAD_FORWARD = {
     "parameters that straddle rows": (dict(gamma=tf.ones(3), beta=tf.ones(3)), "straddle"),
     "runs that straddle groups": (dict(run=3), "straddle"),
     "run": (dict(run=0), "run"),
+    "runs past the end": (dict(run=7), "whole number"),
+    "runs past every number": (dict(run=2**62), "whole number"),
     "epsilon": (dict(epsilon=-1.0), "epsilon"),
 }
 BAD_BACKWARD = {
@@ -264,6 +267,7 @@ BAD_BACKWARD = {
     "mean's shape": (dict(mean=tf.ones((2, 1))), "shape|mean"),
     "variance's shape": (dict(variance=tf.ones(4)), "shape|variance"),
     "parameters": (dict(gamma=tf.ones(5)), "whole number"),
+    "runs past every number": (dict(run=2**62), "whole number"),
 }
 
 

@@ -71,6 +71,12 @@ OTHER = {
     "dtype": lambda: tf.Variable(tf.ones(SIZE, tf.float64)),
     "integers": lambda: tf.Variable(tf.ones(SIZE, tf.int32)),
 }
+
+def no_handle(variable):
+    """A list of handles that is empty, as a tensor."""
+    return tf.stack([variable.handle])[:0]
+
+
 LISTS = {"weights": 1, "slots": 3, "averages": 0, "accumulators": 1}
 SPOILT = {
     **{
@@ -78,6 +84,12 @@ SPOILT = {
             name: swapped(call.arguments[name], i, call.other(what))
         }
         for (name, i), what in itertools.product(LISTS.items(), OTHER)
+    },
+    **{
+        f"{name}: no handle": lambda call, name=name: {
+            name: [no_handle(call.variables[0]), *call.arguments[name][1:]]
+        }
+        for name in LISTS
     },
     "a variable twice": lambda call: {"weights": [call.arguments["weights"][0]] * 2},
     "weight as slot": lambda call: {"slots": [call.arguments["weights"][0], *call.arguments["slots"][1:]]},

@@ -397,6 +397,11 @@ def dead():
     )
 
 
+def nothing():
+    """What has an empty list of handles in place of its one."""
+    return types.SimpleNamespace(handle=tf.stack([HELD[0].handle])[:0])
+
+
 HELD = [tf.Variable(F((2, 3))), tf.Variable(F((2, 4))), tf.Variable(tf.zeros((2, 3), tf.float64))]
 GOOD = {
     "products": lambda ops: product(ops, HELD[:1], [F((2, 3)), F(3)], [F(3), F(3)]),
@@ -414,6 +419,9 @@ BAD = {
     "a move of nothing": lambda ops: moved(ops, lengths=(0, 0, 0, 0)),
     "a move beside longer rows": lambda ops: moved(ops, HELD[1:2]),
     "a move beside rows of another type": lambda ops: moved(ops, HELD[2:]),
+    "products of no variable": lambda ops: product(ops, [nothing()], vectors=[F(3)]),
+    "a sum of no variable": lambda ops: total(ops, [nothing()], factors=2),
+    "a move beside no variable": lambda ops: moved(ops, [nothing()]),
     "a move beside a dead variable": lambda ops: moved(ops, [dead()]),
     "a descent's factor": lambda ops: descended(ops, [F((2, 3))], 3),
     "a descent's gradient": lambda ops: descended(ops, [F((2, 3))], 2, 4),

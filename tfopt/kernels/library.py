@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ LOWERING = "libtfopt_xla.so"
 GPU = "libtfopt_cuda.so"
 
 log = logging.getLogger("tfopt")
+
+_loading = threading.RLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +42,15 @@ class Library:
     ops: Any = dataclasses.field(default=None, repr=False)
 
 
-@functools.cache
 def load(path=PATH):
     """The library at `path`; an empty one, and one warning, where it cannot be used."""
+    # The cache alone would let two threads load, and warn, at the same time.
+    with _loading:
+        return _loaded(path)
+
+
+@functools.cache
+def _loaded(path):
     try:
         return _load(path)
     except (OSError, ValueError, tf.errors.OpError) as error:

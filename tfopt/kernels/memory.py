@@ -14,11 +14,13 @@ def keep_memory(limit=None):
 
     A tensor of more than 32 MB, or XLA's one block for all that a compiled step needs where it is larger than
     that, comes from the system anew in every step, which clears it page by page: often longer than the work
-    on it takes. TensorFlow has
-    an allocator that keeps freed memory instead, the one that it uses on GPUs; this switches it on by the
-    environment variables ``TF_CPU_ALLOCATOR_USE_BFC`` and ``TF_CPU_BFC_MEM_LIMIT_IN_MB``, for this process
-    and those that it starts from now on. All of TensorFlow gets faster where tensors are large; what lies on
-    a GPU or TPU is kept in any case. A second call with the same limit does nothing.
+    on it takes. TensorFlow has an allocator that keeps freed memory instead, the one that it uses on GPUs;
+    this switches it on by the environment variables ``TF_CPU_ALLOCATOR_USE_BFC`` and
+    ``TF_CPU_BFC_MEM_LIMIT_IN_MB``, for this process and those that it starts from now on. All of TensorFlow
+    gets faster where tensors are large. A second call with the same limit does nothing.
+
+    What lies on a GPU or TPU is kept in any case, and on CPU too where TensorFlow's oneDNN operations are on:
+    by default on processors with AVX-512 VNNI, or with ``TF_ENABLE_ONEDNN_OPTS=1``.
 
     What was kept goes back to the system when the process ends. Do without where other programs need that
     memory, or where many threads ask for small tensors at the same time, as they all wait for one lock.
