@@ -1,6 +1,5 @@
 """Packaging: every version number and range comes from tfopt/version.py, read without importing tfopt."""
 
-import importlib.util
 import os
 import pathlib
 import runpy
@@ -46,7 +45,8 @@ class TagWheel(bdist_wheel):
 def compiles():
     """Whether there is a compiler, and a TensorFlow to compile for."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    return sys.platform == "linux" and compiler and importlib.util.find_spec("tensorflow")
+    find = runpy.run_path(str(HERE / "custom_ops" / "build.py"))["find_tensorflow"]
+    return sys.platform == "linux" and compiler and find() is not None
 
 
 setup(

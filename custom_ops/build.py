@@ -84,12 +84,30 @@ print(json.dumps([tf.__version__, tf.sysconfig.get_include(), tf.sysconfig.get_c
 """
 
 
+# pip builds in an environment that holds the requirements of the build alone; by these variables it hides the
+# one that it installs into, where TensorFlow is.
+ISOLATION = ("PYTHONPATH", "PYTHONNOUSERSITE")
+
+
+def find_tensorflow():
+    """Environment variables under which Python finds a TensorFlow, which is not loaded; None without one."""
+    outside = {name: value for name, value in os.environ.items() if name not in ISOLATION}
+    find = "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"
+    for variables in (dict(os.environ), outside):
+        if subprocess.run([sys.executable, "-c", find], env=variables, check=False).returncode == 0:
+            return variables
+    return None
+
+
 class Host:
     """The TensorFlow to build for: its version, include folder and flags."""
 
     def __init__(self):
+        variables = find_tensorflow()
+        if variables is None:
+            raise RuntimeError(f"{sys.executable} has no TensorFlow to build for.")
         # In a process of its own: a build must not carry a loaded TensorFlow.
-        quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        quiet = variables | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
         said = subprocess.run(
             [sys.executable, "-c", PROBE], env=quiet, capture_output=True, text=True, check=True
         )

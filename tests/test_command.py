@@ -7,7 +7,6 @@ import sys
 import pytest
 
 import tfopt
-
 from tfopt._command import quiet_in_the_command, runs_the_command
 
 

@@ -1,5 +1,6 @@
 """minimize on classical test functions: minima, evaluations beside SciPy's, statuses, structure."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import scipy.optimize
 import tensorflow as tf
 
 import tfopt
+from tfopt.line_search import Exact, StrongWolfe
 from tfopt.minimize import Status
 
 METHODS = {
@@ -129,8 +131,8 @@ def solve(function, start, **options):
 
 # The same methods of SciPy.
 PEERS = {"LBFGS": "L-BFGS-B", "BFGS": "BFGS"}
-# On the way past Wood's saddle rounding decides, of processors and their libraries too: a start that differs in
-# its ninth digit takes anybody's L-BFGS 107 to 121 evaluations.
+# On the way past Wood's saddle rounding decides, of processors and their libraries too: from starts that
+# differ in the ninth digit anybody's L-BFGS takes 107 to 121 evaluations.
 BY_CHANCE = {"wood": 8}
 
 
@@ -295,6 +297,40 @@ def inverse_hessian(pairs):
 )
 def test_statuses(function, start, status):
     assert solve(function, start, max_evaluations=500).status is status
+
+
+@pytest.mark.parametrize("search", [StrongWolfe(max_trials=2), Exact(max_trials=2)], ids=repr)
+def test_a_search_of_few_trials_takes_its_best_for_the_next_to_go_on_from(search):
+    found = solve(lambda x: (x[0] - 1e3) ** 2, [0.0], method=tfopt.LBFGS(line_search=search))
+    assert found.status is Status.CONVERGED
+    assert found.x.numpy() == pytest.approx([1e3])
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda **options: tfopt.SteepestDescent(0.1, **options),
+        lambda **options: tfopt.ConjugateGradient(0.1, restart_every=1, **options),
+    ],
+)
+def test_without_a_search_the_learning_rate_is_the_step(method):
+    matrix, function = quadratic()
+    matrix = matrix / 10.0
+    options = dict(method=method(line_search="fixed"), max_evaluations=20)
+    _, points = path(lambda x: function(x) / 10.0, [1.0] * 8, **options)
+    assert len(points) == 20
+    for before, after in itertools.pairwise(points):
+        np.testing.assert_allclose(after, before - 0.1 * (matrix @ before - 0.1), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [tfopt.Newton, tfopt.NewtonCG])
+def test_a_learning_rate_below_1_is_no_distrust_of_the_model(method):
+    """θ − θ* is multiplied by 1 − ε in each step, on a parabola."""
+    seen, points = path(lambda x: tf.reduce_sum(x**2), [10.0, 0.0], method=method(0.5, line_search="fixed"))
+    lengths = np.linalg.norm(points, axis=1)
+    np.testing.assert_allclose(lengths[-5:] / lengths[-6:-1], 0.5, rtol=1e-6)
+    assert seen.status is Status.CONVERGED
+    assert seen.iterations < 40
 
 
 def test_a_region_without_values_is_avoided():

@@ -6,7 +6,7 @@ from tfopt._require_host import require_host
 with quiet_in_the_command():
     require_host()
 
-from tfopt import (  # noqa: E402
+from tfopt import (
     analysis,
     callbacks,
     curvature,
@@ -24,13 +24,13 @@ from tfopt import (  # noqa: E402
     symmetry,
     transforms,
 )
-from tfopt.initializers import tune_init_scale  # noqa: E402
-from tfopt.minimize import minimize  # noqa: E402
-from tfopt.optimizers import *  # noqa: E402, F403
-from tfopt.optimizers._result import Result, Status  # noqa: E402
-from tfopt.repair import repair_keras  # noqa: E402
-from tfopt.sparse_coding import SparseCoding  # noqa: E402
-from tfopt.version import VERSION as __version__  # noqa: E402
+from tfopt.initializers import tune_init_scale
+from tfopt.minimize import minimize
+from tfopt.optimizers import *  # noqa: F403
+from tfopt.optimizers._result import Result, Status
+from tfopt.repair import repair_keras
+from tfopt.sparse_coding import SparseCoding
+from tfopt.version import VERSION as __version__
 
 __all__ = [
     *optimizers.__all__,

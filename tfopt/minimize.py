@@ -24,7 +24,8 @@ def minimize(fun, x0, method="LBFGS", tol=1e-6, max_evaluations=1000, callback=N
     Args:
         fun: ``fun(x)``, a real scalar made of differentiable TensorFlow operations.
         x0: Start: a tensor, an array or a number, or a nest of these, of float32 or float64.
-        method: Name of a direction method, such as "LBFGS", or an optimizer of tfopt built from one.
+        method: Name of a direction method, such as "LBFGS", or an optimizer of tfopt built from one, whose
+            learning rate counts as it stands.
         tol: Stop once every |∂f/∂xᵢ| ≤ tol; in units of the function per unit of x.
         max_evaluations: Stop after so many evaluations of function and gradient.
         callback: ``callback(result)``, called with the `Result` so far after each iteration; a true value
@@ -51,19 +52,23 @@ def minimize(fun, x0, method="LBFGS", tol=1e-6, max_evaluations=1000, callback=N
     require_integer("minimize", 1, max_evaluations=max_evaluations)
     require(callback is None or callable(callback), "minimize", "callback", callback, "a function or None")
     space = Space(x0)
-    run = Run(machine_of(method, tol), fun, space, bool(callback))
+    method = method_of(method)
+    run = Run(machine_of(method, tol), fun, space, float(method.learning_rate), bool(callback))
     return run.to_the_end(max_evaluations, callback)
+
+
+def method_of(method):
+    """The optimizer that a direction method's name means."""
+    from tfopt import optimizers
+
+    if isinstance(method, str) and method in optimizers.DIRECTION_METHODS:
+        return getattr(optimizers, method)()
+    return method
 
 
 def machine_of(method, tol):
     """The method's machine, stopping at `tol`."""
-    if isinstance(method, str):
-        from tfopt import optimizers
-
-        made = getattr(optimizers, method)() if method in optimizers.DIRECTION_METHODS else None
-    else:
-        made = method
-    machine = copy.copy(getattr(made, "machine", None))
+    machine = copy.copy(getattr(method, "machine", None))
     expected = "a direction method such as 'LBFGS', by its name or as an optimizer"
     if not isinstance(machine, DescentMachine):
         raise ValueError(f"minimize(method={method!r}): expected {expected}.")
@@ -123,10 +128,10 @@ class Hessian:
 class Run:
     """One minimisation."""
 
-    def __init__(self, machine, fun, space, one_by_one):
+    def __init__(self, machine, fun, space, rate, one_by_one):
         self.machine, self.fun, self.space, self.one_by_one = machine, fun, space, one_by_one
         machine.admit(space.start.shape[0], space.dtype)
-        self.rate = tf.constant(1.0, tf.float64)
+        self.rate = tf.constant(rate, tf.float64)
 
     def to_the_end(self, max_evaluations, callback):
         """Evaluate until something ends it."""

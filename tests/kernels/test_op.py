@@ -72,6 +72,7 @@ OTHER = {
     "integers": lambda: tf.Variable(tf.ones(SIZE, tf.int32)),
 }
 
+
 def no_handle(variable):
     """A list of handles that is empty, as a tensor."""
     return tf.stack([variable.handle])[:0]

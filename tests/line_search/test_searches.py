@@ -173,6 +173,24 @@ def test_searches_survive_serialisation(search):
     assert type(again) is type(search)
 
 
+class Curved(Fixed):
+    """A search that asks for what no method tells it."""
+
+    needs = frozenset({"curvature"})
+
+
+@pytest.mark.parametrize("search", [StrongWolfe(), Exact()], ids=repr)
+@pytest.mark.parametrize("first", [1e-3, 1.0, 1e3])
+def test_a_line_without_an_end_is_told_from_one_that_is_long(search, first):
+    """Of a search that may try often enough to tell."""
+    state, _ = search_along(search, lambda a: (-a, -1.0), first)
+    assert float(state["verdict"]) == ENDLESS
+    few = type(search)(max_trials=3)
+    state, trials = search_along(few, lambda a: (-a, -1.0), first)
+    assert float(state["verdict"]) == ACCEPTED
+    assert (len(trials), float(state["step"])) == (3, max(trials))
+
+
 @pytest.mark.parametrize(
     ("make", "part"),
     [
@@ -183,6 +201,7 @@ def test_searches_survive_serialisation(search):
         (lambda: Backtracking(shrink=1.0), "shrink"),
         (lambda: Exact(tolerance=math.nan), "tolerance"),
         (lambda: tfopt.LBFGS(line_search="golden"), "line_search"),
+        (lambda: tfopt.LBFGS(line_search=Curved()), "no more than slope, value"),
         (lambda: tfopt.LBFGS(line_search=None), "line_search"),
     ],
 )

@@ -206,6 +206,15 @@ def test_progress_and_history_show_the_loss_of_the_iterate():
     assert loss_of(model) == pytest.approx(model.optimizer.result.fun, rel=1e-5)
 
 
+def test_before_the_first_pass_the_history_shows_no_loss_of_an_iterate_that_is_not_there():
+    model = model_with(tfopt.LBFGS(gradient_accumulation_steps=4))
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(12).repeat()
+    first = tfopt.callbacks.EvaluationWeights()
+    losses = model.fit(batches, epochs=3, steps_per_epoch=2, callbacks=[first], verbose=0).history["loss"]
+    assert min(losses) > 0.0
+    assert losses[1] == losses[2] == model.optimizer.result.fun
+
+
 def test_the_result_tells_how_the_run_stands():
     optimizer = tfopt.LBFGS(tolerance=1e-2)
     model = model_with(optimizer)

@@ -3,6 +3,7 @@
 import keras
 
 from tfopt._check import require
+from tfopt.optimizers._descent import Phase
 from tfopt.optimizers._direction_optimizer import DirectionOptimizer
 from tfopt.optimizers._glue import MachineOptimizer
 
@@ -70,7 +71,10 @@ class EvaluationWeights(keras.callbacks.Callback):
 
     def _report(self, logs):
         optimizer = self._optimizer()
-        if logs is not None and "loss" in logs and isinstance(optimizer, DirectionOptimizer):
+        if logs is None or "loss" not in logs or not isinstance(optimizer, DirectionOptimizer):
+            return
+        # Before the first batch, or the first pass over all of them, there is no iterate.
+        if float(optimizer.state_value("phase")) != Phase.START:
             logs["loss"] = float(optimizer.state_value("value"))
 
     def _training(self):

@@ -6,6 +6,9 @@ import tensorflow as tf
 # Values of a search's scalar "verdict".
 SEARCHING, ACCEPTED, FAILED, ENDLESS = 0.0, 1.0, 2.0, 3.0
 
+# How many times the first trial a step must be before one that has no end is believed in.
+FAR_OUT = 1e6
+
 
 class LineSearch:
     """Finds a step α > 0 along a direction d, for φ(α) = f(θ + αd).
@@ -18,9 +21,11 @@ class LineSearch:
     Attributes:
         needs: What must be known at a trial, of "value" and "slope".
         names: Names of the state's scalars.
+        searches: Whether the first trial is no more than a guess, for the method to make a good one.
     """
 
     needs: frozenset[str] = frozenset()
+    searches = True
     names: tuple[str, ...] = ("step", "verdict")
 
     def begin(self, value, slope, step, precision):

@@ -7,6 +7,7 @@ from tfopt.line_search._search import (
     ACCEPTED,
     ENDLESS,
     FAILED,
+    FAR_OUT,
     SEARCHING,
     LineSearch,
     choose,
@@ -53,6 +54,7 @@ class Exact(LineSearch):
     names = (
         "step",
         "verdict",
+        "first",
         "start_value",
         "start_slope",
         "noise",
@@ -78,6 +80,7 @@ class Exact(LineSearch):
         return doubles(
             step=step,
             verdict=SEARCHING,
+            first=step,
             start_value=value,
             start_slope=slope,
             noise=noise(value, precision),
@@ -107,7 +110,7 @@ class Exact(LineSearch):
         back = settled & (low != step) & ~flat
         good = (flat | (settled & ~back) | returned) & usable(value, slope)
         failed = (over & ~settled) | returned
-        endless = over & tf.math.is_inf(high) & ~returned
+        endless = over & tf.math.is_inf(high) & ~returned & (step >= FAR_OUT * state["first"])
         verdict = choose(good, ACCEPTED, choose(failed, FAILED, SEARCHING))
         verdict = choose(endless & ~flat, ENDLESS, verdict)
         ahead = _next(state, step, slope, low, high)

@@ -20,6 +20,8 @@ class Fixed(LineSearch):
     Source: chapter section 6.1.
     """
 
+    searches = False
+
     def begin(self, value, slope, step, precision):
         return doubles(step=step, verdict=0.0)
 

@@ -8,6 +8,7 @@ from tfopt.line_search._search import (
     ACCEPTED,
     ENDLESS,
     FAILED,
+    FAR_OUT,
     SEARCHING,
     LineSearch,
     choose,
@@ -67,6 +68,7 @@ class StrongWolfe(LineSearch):
     names = (
         "step",
         "verdict",
+        "first",
         "start_value",
         "start_slope",
         "noise",
@@ -100,6 +102,7 @@ class StrongWolfe(LineSearch):
         return doubles(
             step=step,
             verdict=SEARCHING,
+            first=step,
             start_value=value,
             start_slope=slope,
             noise=noise(value, precision),
@@ -128,14 +131,16 @@ class StrongWolfe(LineSearch):
         moved = {name: choose(sound, moved[name], old) for name, old in self._back_off(state).items()}
         exhausted = (moved["trials"] >= self.max_trials) | self._too_short(moved)
         better = moved["best_value"] < state["start_value"]
-        # The best step so far is asked for once more, for its gradient.
-        back = exhausted & (moved["best"] > 0.0) & better & (state["returning"] == 0.0)
+        settled = exhausted & (moved["best"] > 0.0) & better & (state["returning"] == 0.0)
+        here = settled & sound & (moved["best"] == state["step"])
+        # The best step so far is asked for once more, for its gradient, unless it is the one just measured.
+        back = settled & ~here
         open_ended = (moved["bracketed"] == 0.0) & tf.math.is_inf(moved["far"])
-        endless = sound & exhausted & open_ended & better & (moved["best"] == state["step"])
-        back = back & ~endless
+        endless = here & ~good & open_ended & (state["step"] >= FAR_OUT * state["first"])
+        good = good | here
         failed = (exhausted & ~back) | (state["returning"] > 0.0)
-        verdict = choose(good, ACCEPTED, choose(endless, ENDLESS, choose(failed, FAILED, SEARCHING)))
-        step = choose(good | endless, state["step"], choose(back, moved["best"], moved["step"]))
+        verdict = choose(endless, ENDLESS, choose(good, ACCEPTED, choose(failed, FAILED, SEARCHING)))
+        step = choose(good, state["step"], choose(back, moved["best"], moved["step"]))
         return moved | doubles(verdict=verdict, step=step, returning=tf.cast(back, tf.float64))
 
     def _satisfied(self, state, value, slope):

@@ -48,6 +48,8 @@ class DescentMachine(Machine):
     def __init__(self, direction, search, tolerance=0.0):
         self.direction, self.search, self.tolerance = direction, search, tolerance
         self.curvature = direction.curvature
+        # Without a search ε is the step itself, where the direction has no length of its own.
+        self.strides = not search.searches and not direction.natural
         scalars = (*_SCALARS, "products") if self.curvature else _SCALARS
         self.slots = (
             *(Slot(name, shape=lambda n: (n,)) for name in ("iterate", "gradient", "direction")),
@@ -141,6 +143,7 @@ class DescentMachine(Machine):
             last_direction=state["direction"],
             last_slope=state["slope"],
             step=state["search_step"],
+            learning_rate=context.learning_rate,
             decrease=state["value"] - f,
             products=found.products,
             ss=found.ss,
@@ -195,10 +198,9 @@ class DescentMachine(Machine):
             lambda: self._turned(begun["gradient"], self.direction.reset(state)),
         )
         fresh = fresh | ~leads
-        timid = choose(
-            begun["iterations"] > 0.0, self._timid(gg, context), context.learning_rate / tf.sqrt(gg)
-        )
-        trial = choose(fresh, timid, bold(slope))
+        very_first = context.learning_rate / tf.sqrt(gg)
+        timid = choose(begun["iterations"] > 0.0, self._timid(gg, context), very_first)
+        trial = choose(fresh, context.learning_rate if self.strides else timid, bold(slope))
         begun |= {"direction": d, "slope": slope, "fresh": double(fresh)}
         search = self.search.begin(begun["value"], slope, trial, context.precision)
         return self._trial(begun | slots, search)
@@ -257,7 +259,7 @@ class DescentMachine(Machine):
 
     def _bold(self, move, slope, context):
         """First trial along a direction that knows the past."""
-        if self.direction.natural:
+        if self.direction.natural or self.strides:
             return context.learning_rate
         return self.direction.first_trial(move, slope)
 

@@ -14,6 +14,7 @@ class Move(NamedTuple):
         last_direction: Direction of the step.
         last_slope: Slope along it at the last iterate, float64 scalar.
         step: α of the step, float64 scalar.
+        learning_rate: ε, which along a `natural` direction was the first trial; float64 scalar.
         decrease: How far the function fell over it, float64 scalar.
         products: Of the direction's `rows`, s and y, in this order, with y and the gradient: float64,
             [rows + 2, 2].
@@ -29,6 +30,7 @@ class Move(NamedTuple):
     last_direction: Any
     last_slope: Any
     step: Any
+    learning_rate: Any
     decrease: Any
     products: Any
     ss: Any

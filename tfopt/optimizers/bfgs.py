@@ -46,7 +46,7 @@ class InverseHessian(Direction):
         # Before the first pair M is I; the first pair tells its scale.
         scale = choose(fits & tf.equal(pairs, 0.0), sy / yy, 1.0)
         old = tf.where(tf.equal(pairs, 0.0), tf.cast(scale, g.dtype) * identity, state["inverse_hessian"])
-        m = tf.where(fits, updated(old, s, y, tf.cast(sy, g.dtype)), old)
+        m = tf.where(fits, updated(old, s, y, sy), old)
         d = -tf.linalg.matvec(m, g)
         return d, {"inverse_hessian": m, "pairs": pairs + tf.cast(fits, tf.float64)}
 
@@ -54,7 +54,7 @@ class InverseHessian(Direction):
 def updated(m, s, y, sy):
     """M ← (I − sy/sᵀy) M (I − ysᵀ/sᵀy) + ssᵀ/sᵀy for a symmetric M."""
     my = tf.linalg.matvec(m, y)
-    factor = 1.0 + tf.tensordot(y, my, 1) / sy
+    factor, sy = tf.cast(1.0 + dot(y, my) / sy, s.dtype), tf.cast(sy, s.dtype)
     cross = s[:, None] * my[None, :]
     return m + (factor * s[:, None] * s[None, :] - cross - tf.transpose(cross)) / sy
 

@@ -80,7 +80,9 @@ class Conjugate(Direction):
         since = state["since_restart"] + 1.0
         period = self.restart_every or move.gradient.shape[0]
         beta = self.beta(move)
-        good = tf.math.is_finite(beta) & ~move.fresh & (since < period)
+        # Back at the same iterate nothing was learned, and y = 0 would make some of the formulas 1.
+        moved = move.ss > 0.0
+        good = tf.math.is_finite(beta) & moved & ~move.fresh & (since < period)
         d = scaled(choose(good, beta, 0.0), move.last_direction) - move.gradient
         return d, {"since_restart": choose(good, since, 0.0)}
 
@@ -114,7 +116,8 @@ class ConjugateGradient(DirectionOptimizer):
     what is said at `tfopt.LBFGS` on batches holds here too. Memory: 3 vectors of the size of all weights.
 
     Args:
-        learning_rate: Length of the very first trial step; later ones follow from the last step taken.
+        learning_rate: Length of the very first trial step; later ones follow from the last step taken. With
+            "fixed" the step α itself, but for "exact", which has its own.
         beta: The formula of β.
         restart_every: Steps between restarts; None for the number of weights.
         line_search: "strong_wolfe" (with c₂ = 0.4, or 0.1 for the formulas of β that only descend

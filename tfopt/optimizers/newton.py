@@ -129,7 +129,9 @@ class NewtonStep(CurvedDirection):
         ratio = move.decrease / predicted
         smaller = choose(damping > 1e-9 * scale, 0.25 * damping, 0.0)
         new = choose(ratio > 0.75, smaller, damping)
-        new = choose((ratio < 0.25) | (a < 0.5), self._grown(damping, scale), new)
+        # Of the first trial, which was a share ε of the direction.
+        shortened = a / move.learning_rate < 0.5
+        new = choose((ratio < 0.25) | shortened, self._grown(damping, scale), new)
         telling = predicted > noise(state["value"], move.precision)
         return choose(telling & tf.equal(state["trusted"], 1.0), new, damping)
 

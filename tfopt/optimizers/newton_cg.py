@@ -98,11 +98,13 @@ class TruncatedNewton(CurvedDirection):
         """Δ after a step α p: smaller where the model promised too much, larger where it was held back."""
         a, radius = move.step, state["radius"]
         predicted = -(a * move.last_slope + 0.5 * a * a * state["bend"])
-        length = a * tf.sqrt(dot(move.last_direction, move.last_direction))
+        # Of the first trial, which was a share ε of the direction.
+        share = a / move.learning_rate
+        length = share * tf.sqrt(dot(move.last_direction, move.last_direction))
         ratio = move.decrease / predicted
         held_back = length > 0.8 * radius
         new = choose(ratio < 0.25, 0.25 * length, choose((ratio > 0.75) & held_back, 2.0 * length, radius))
-        new = choose(a < 1.0, tf.minimum(length, new), new)
+        new = choose(share < 1.0, tf.minimum(length, new), new)
         telling = predicted > noise(state["value"], move.precision)
         return choose(telling & tf.equal(state["trusted"], 1.0) & (new > 0.0), new, radius)
 

@@ -23,7 +23,8 @@ class SteepestDescent(DirectionOptimizer):
     `tfopt.LBFGS` on batches holds here too.
 
     Args:
-        learning_rate: Length of the very first trial step; later ones follow from the last step taken.
+        learning_rate: Length of the very first trial step; later ones follow from the last step taken. With
+            "fixed" ε itself.
         line_search: "strong_wolfe", "backtracking", "exact", "fixed", or a search of `tfopt.line_search`.
         tolerance: Largest |∂J/∂θᵢ| at which the method stands still; units of the loss per unit of weight.
         **options: Options of every tfopt optimizer but those that would change the function behind the
