@@ -6,7 +6,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from tfopt.distribute._flight import Flight
+from tfopt.distribute._flight import LIVES, Flight
 
 
 class Value:
@@ -94,13 +94,25 @@ def test_a_result_that_a_worker_took_along_is_asked_for_again(error):
     assert value.fetches == 3
 
 
+def test_a_step_whose_result_is_gone_for_good_is_sent_again():
+    lost, again, other = Value(7, *[gone("UnavailableError")] * 1000), Value(8), Value(9)
+    coordinator = Coordinator([value.let_go() for value in (lost, other, again)])
+    flight = Flight(coordinator, 2, 0.3, lambda: None)
+    begin = time.monotonic()
+    assert flight.add("step", 0) == []
+    assert flight.add("step", 1) == [9]
+    assert list(flight.rest()) == [8]
+    assert 0.3 <= time.monotonic() - begin < 10
+    assert coordinator.sent == [("step", 0), ("step", 1), ("step", 0)]
+
+
 def test_a_worker_that_stays_away_is_an_error_in_the_end():
     value = Value(7, *[gone("UnavailableError")] * 1000).let_go()
-    flight = Flight(Coordinator([value]), 1, 0.3, lambda: None)
-    begin = time.monotonic()
+    coordinator = Coordinator([value] * 10)
+    flight = Flight(coordinator, 1, 0.1, lambda: None)
     with pytest.raises(tf.errors.UnavailableError):
         flight.add("step", 0)
-    assert 0.3 <= time.monotonic() - begin < 10
+    assert len(coordinator.sent) == LIVES
 
 
 def test_a_worker_is_given_time_from_when_it_is_gone_not_from_when_the_step_was_sent():

@@ -10,6 +10,9 @@ from tfopt.distribute import _glue
 
 # Seconds until a result is asked for again that a dying worker took along.
 AGAIN = 0.1
+# Seconds in which TensorFlow would have repeated the step, and how often it is sent before its error counts.
+AWAY = 5.0
+LIVES = 5
 
 
 class Flight:
@@ -18,7 +21,8 @@ class Flight:
     Args:
         coordinator: A `tf.distribute.coordinator.ClusterCoordinator`.
         limit: How many.
-        patience: Seconds without a result after which `asked` is called, again and again.
+        patience: Seconds without a result after which `asked` is called, again and again. After as many, or
+            a few if they are less, a step is sent again whose result went with a worker.
         asked: Called then; raises if there is nothing to wait for.
     """
 
@@ -27,12 +31,11 @@ class Flight:
         self._limit = limit
         self._patience = patience
         self._asked = asked
-        self._waiting: set = set()
+        self._waiting: dict = {}
 
     def add(self, function, argument):
         """Send a step off; returns the results of those that have ended, waiting only if too many are out."""
-        value = self._coordinator.schedule(function, args=(argument,))
-        self._waiting.add(_fetched(value, self._patience))
+        self._send((function, argument), LIVES)
         return self._ended(wait=len(self._waiting) >= self._limit)
 
     def rest(self):
@@ -40,15 +43,31 @@ class Flight:
         while self._waiting:
             yield from self._ended(wait=True)
 
+    def _send(self, step, lives):
+        function, argument = step
+        value = self._coordinator.schedule(function, args=(argument,))
+        self._waiting[_fetched(value, min(self._patience, AWAY))] = step, lives - 1
+
     def _ended(self, wait):
         timeout = self._patience if wait else 0.0
         while True:
             done, _ = concurrent.futures.wait(self._waiting, timeout, concurrent.futures.FIRST_COMPLETED)
-            if done or not wait:
-                break
-            self._asked()
-        self._waiting -= done
-        return [future.result() for future in done]
+            ended = [future for future in done if not self._sent_again(future)]
+            for future in done:
+                del self._waiting[future]
+            if ended or not wait:
+                return [future.result() for future in ended]
+            if not done:
+                self._asked()
+
+    def _sent_again(self, future):
+        """Whether a step had to be repeated here: it was done, and then its result went with its worker."""
+        step, lives = self._waiting[future]
+        error = future.exception()
+        lost = isinstance(error, tf.errors.OpError) and _glue.went_with_worker(error) and lives > 0
+        if lost:
+            self._send(step, lives)
+        return lost
 
 
 def _fetched(value, patience):
