@@ -10,6 +10,9 @@ namespace {
 
 // More parts than a machine has threads, so that they share evenly.
 constexpr int64_t kMostParts = 128;
+// One in so many of √n elements is looked at for a first idea of their mean. Of squares about it, rounded in float,
+// the variance then keeps all digits but two, even if a single element makes it up.
+constexpr double kLook = 8;
 
 }  // namespace
 
@@ -32,6 +35,8 @@ NormalizePlan::NormalizePlan(const Table& table, const Geometry& geometry, const
   if (whole()) return;
   partial_.resize(parts() * 2 * sums());
   numbers_.assign(geometry.outer, GroupNumbers(geometry_, division_.columns));
+  shift_.resize(geometry.statistics());
+  for (int64_t sample = 0; sample < geometry.outer; ++sample) find_shift(sample, &shift_[sample * geometry.groups]);
 }
 
 void NormalizePlan::start(int64_t begin, int64_t end) {
@@ -39,17 +44,19 @@ void NormalizePlan::start(int64_t begin, int64_t end) {
   if (!whole()) {
     for (int64_t k = begin; k < end; ++k) {
       const Part& part = division_.parts[k];
-      measure(part.first, part.begin, part.end, &partial_[k * 2 * sums()]);
+      measure(part.first, part.begin, part.end, &shift_[part.first * geometry_.groups], &partial_[k * 2 * sums()]);
     }
     return;
   }
   std::vector<double> moments(2 * sums());
+  std::vector<float> shift(geometry_.groups);
   GroupNumbers numbers(geometry_, division_.columns);
   for (int64_t k = begin; k < end; ++k)
     for (int64_t sample = division_.parts[k].first; sample < division_.parts[k].last; ++sample) {
       std::fill(moments.begin(), moments.end(), 0.0);
-      measure(sample, 0, geometry_.inner, moments.data());
-      conclude(sample, moments.data(), numbers);
+      find_shift(sample, shift.data());
+      measure(sample, 0, geometry_.inner, shift.data(), moments.data());
+      conclude(sample, shift.data(), moments.data(), numbers);
       apply(sample, 0, geometry_.inner, numbers);
     }
 }
@@ -62,7 +69,7 @@ void NormalizePlan::settle() {
     std::fill(moments.begin(), moments.end(), 0.0);
     for (; k < parts() && division_.parts[k].first == sample; ++k)
       for (int64_t i = 0; i < 2 * sums(); ++i) moments[i] += partial_[k * 2 * sums() + i];
-    conclude(sample, moments.data(), numbers_[sample]);
+    conclude(sample, &shift_[sample * geometry_.groups], moments.data(), numbers_[sample]);
   }
 }
 
@@ -74,31 +81,40 @@ void NormalizePlan::finish(int64_t begin, int64_t end) const {
   }
 }
 
-float NormalizePlan::first_of(int64_t sample, int64_t group) const {
-  return loops_.first(x_.at(sample * geometry_.sample() + group * geometry_.width));
+void NormalizePlan::find_shift(int64_t sample, float* shift) const {
+  const int64_t count = std::max<int64_t>(1, std::sqrt(static_cast<double>(geometry_.count())) / kLook);
+  const int64_t rows = std::min(count, geometry_.inner), columns = (count + rows - 1) / rows;
+  std::vector<double> sums(geometry_.groups);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t row = sample * geometry_.inner + r * geometry_.inner / rows;
+    for (int64_t group = 0; group < geometry_.groups; ++group)
+      for (int64_t c = 0; c < columns; ++c)
+        sums[group] += loops_.first(x_.at(row * geometry_.row() + group * geometry_.width + c * geometry_.width / columns));
+  }
+  for (int64_t group = 0; group < geometry_.groups; ++group)
+    shift[group] = static_cast<float>(sums[group] / static_cast<double>(rows * columns));
 }
 
-void NormalizePlan::measure(int64_t sample, int64_t begin, int64_t end, double* sums) const {
-  if (division_.columns) return measure_columns(sample, begin, end, sums);
-  std::vector<float> shift(geometry_.groups);
-  for (int64_t group = 0; group < geometry_.groups; ++group) shift[group] = first_of(sample, group);
+void NormalizePlan::measure(int64_t sample, int64_t begin, int64_t end, const float* shift, double* sums) const {
+  if (division_.columns) return measure_columns(sample, begin, end, shift, sums);
   visit_stretches(geometry_, spread_, begin, end, [&](int64_t group, int64_t element, int64_t n) {
     loops_.add_moments(x_.at(sample * geometry_.sample() + element), shift[group], n, sums + 2 * group);
   });
 }
 
-void NormalizePlan::measure_columns(int64_t sample, int64_t begin, int64_t end, double* sums) const {
+void NormalizePlan::measure_columns(int64_t sample, int64_t begin, int64_t end, const float* shift,
+                                    double* sums) const {
   const int64_t length = geometry_.row();
-  std::vector<float> shift(length);
+  std::vector<float> shifts(length);
   for (int64_t group = 0; group < geometry_.groups; ++group)
-    std::fill_n(&shift[group * geometry_.width], geometry_.width, first_of(sample, group));
+    std::fill_n(&shifts[group * geometry_.width], geometry_.width, shift[group]);
   visit_columns(geometry_, begin, end, [&](int64_t row, int64_t column, const Block& block) {
     const void* x = x_.at(sample * geometry_.sample() + row * length + column);
-    loops_.add_column_moments(x, block, &shift[column], sums + column, sums + length + column);
+    loops_.add_column_moments(x, block, &shifts[column], sums + column, sums + length + column);
   });
 }
 
-void NormalizePlan::conclude(int64_t sample, const double* sums, GroupNumbers& numbers) const {
+void NormalizePlan::conclude(int64_t sample, const float* shift, const double* sums, GroupNumbers& numbers) const {
   const double count = static_cast<double>(geometry_.count());
   for (int64_t group = 0; group < geometry_.groups; ++group) {
     double first = 0, second = 0;
@@ -113,7 +129,7 @@ void NormalizePlan::conclude(int64_t sample, const double* sums, GroupNumbers& n
     }
     const double centre = first / count, spread = second / count - centre * centre;
     const float variance = static_cast<float>(spread < 0 ? 0 : spread);
-    const float mean = static_cast<float>(first_of(sample, group) + centre);
+    const float mean = static_cast<float>(shift[group] + centre);
     mean_[sample * geometry_.groups + group] = mean;
     variance_[sample * geometry_.groups + group] = variance;
     numbers.set(group, mean, static_cast<float>(1 / std::sqrt(variance + epsilon_)));

@@ -1,7 +1,7 @@
 // y = γ (x − μ)/√(σ² + ε) + β, with μ and σ² of each group; no TensorFlow.
 //
-// Sums are of x less one of its own elements, so that neither a mean far above the deviation nor a constant input
-// costs digits. A sample that fits into a cache comes from memory once.
+// Sums are of x less the mean of a few of its own elements, so that neither a mean far above the deviation nor a
+// constant input costs digits. A sample that fits into a cache comes from memory once.
 #pragma once
 #include <vector>
 
@@ -35,12 +35,13 @@ class TFOPT_SHARED NormalizePlan {
 
  private:
   int64_t sums() const { return division_.columns ? geometry_.row() : geometry_.groups; }
-  float first_of(int64_t sample, int64_t group) const;
-  // Adds moments about the first element of each group to [2, sums()], or [sums(), 2] if not by columns.
-  void measure(int64_t sample, int64_t begin, int64_t end, double* sums) const;
-  void measure_columns(int64_t sample, int64_t begin, int64_t end, double* sums) const;
+  // For each group the mean of some of its elements.
+  void find_shift(int64_t sample, float* shift) const;
+  // Adds moments about `shift`, one for each group, to [2, sums()], or [sums(), 2] if not by columns.
+  void measure(int64_t sample, int64_t begin, int64_t end, const float* shift, double* sums) const;
+  void measure_columns(int64_t sample, int64_t begin, int64_t end, const float* shift, double* sums) const;
   // Writes the statistics of a sample.
-  void conclude(int64_t sample, const double* sums, GroupNumbers& numbers) const;
+  void conclude(int64_t sample, const float* shift, const double* sums, GroupNumbers& numbers) const;
   void apply(int64_t sample, int64_t begin, int64_t end, const GroupNumbers& numbers) const;
   void apply_columns(int64_t sample, int64_t begin, int64_t end, const GroupNumbers& numbers) const;
 
@@ -53,6 +54,7 @@ class TFOPT_SHARED NormalizePlan {
   const bool past_;
   float *const mean_, *const variance_;
   const double epsilon_;
+  std::vector<float> shift_;           // [outer, groups]
   std::vector<double> partial_;        // [parts, 2 sums()]
   std::vector<GroupNumbers> numbers_;  // of each sample
 };

@@ -144,6 +144,21 @@ def test_statistics_far_from_zero(ops, portably, name, layout):
         np.testing.assert_allclose(found[0], centred / np.sqrt(wide.var((1, 3), keepdims=True)), atol=2e-5)
 
 
+@pytest.mark.parametrize("name", WRAPS)
+@pytest.mark.parametrize("place", [0, 1, -1])
+@pytest.mark.parametrize(
+    "layout", ["layer", "groups", "groups, channels first", "batch", "batch, channels first"]
+)
+def test_one_element_far_from_all_others_costs_no_digits(ops, portably, name, layout, place):
+    shape, count, run = LAYOUTS[layout]
+    x = np.zeros(shape, np.float32)
+    row, column = divmod(place % (shape[1] * shape[3]), shape[3])
+    x[:, row, :, column] = 102.1
+    call = WRAPS[name](lambda: kernels.normalize(ops, x, tf.ones(count), tf.zeros(count), run, EPSILON))
+    for found in [call(), portably(call)] if name == "jit" else [call()]:
+        np.testing.assert_allclose(found[2], x.astype(np.float64).var((1, 3)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("layout", ["layer", "groups", "batch"])
 def test_constant_inputs_have_no_variance(ops, layout):
     shape, count, run = LAYOUTS[layout]
