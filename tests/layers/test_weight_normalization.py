@@ -306,6 +306,32 @@ def test_inference_does_not_start_it_and_neither_does_a_frozen_layer():
     assert wrapper.trainable_weights == []
 
 
+def test_a_frozen_layer_inside_is_left_alone():
+    x = data(ROWS)
+    wrapper = wrapped(CASES["dense"][0], x)
+    wrapper.layer.trainable = False
+    before = wrapper.get_weights()
+    wrapper(x, training=True)
+    for a, b in zip(wrapper.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-7, 1e7])
+def test_inputs_of_any_scale_start_it(scale):
+    wrapper = WeightNormalization(L.Dense(3))
+    y = wrapper(scale * data((100, 4)), training=True)
+    assert wrapper.initialized.numpy()
+    np.testing.assert_allclose(moments(y)[1], 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("row", [12345.678, -0.1, 3e-9])
+def test_rows_that_are_all_the_same_do_not(row):
+    wrapper = WeightNormalization(L.Dense(3))
+    x = np.full((777, 4), row, np.float32)
+    np.testing.assert_array_equal(wrapper(x, training=True).numpy(), wrapper(x).numpy())
+    assert not wrapper.initialized.numpy()
+
+
 def test_units_that_do_not_vary_keep_theirs():
     x = data((20, 3))
     x[:, 0] = 2.0

@@ -26,8 +26,9 @@ class LayerNormalization(NormalizationLayer):
 
     The answer for a sample depends neither on the other samples nor on their number, in training and at
     inference alike. Statistics are float32 for float16 and bfloat16 inputs, and right for inputs far from
-    zero as well as for constant ones, whose normalised value is 0. First derivatives follow the chapter's
-    formulas and keep no more than the inputs and the statistics; derivatives of every order are right.
+    zero as well as for constant ones, whose normalised value is 0 with ε > 0. First derivatives follow the
+    chapter's formulas and keep no more than the inputs and the statistics; derivatives of every order are
+    right.
 
     A Keras mask passes through. Where the normalised axes include axes of the mask, elements masked out do
     not count in the statistics, and come out as β.

@@ -117,7 +117,7 @@ class WeightNormalization(keras.layers.Wrapper):
                 f"WeightNormalization {self.name!r}: its weights were folded by remove(). Build the model "
                 "anew with the layer that returned, as by keras.models.clone_model(model, clone_function=…)."
             )
-        if training and self.initialized is not None and self.trainable:
+        if training and self.initialized is not None and self.trainable and self.layer.trainable:
             self._start_from(inputs, self.initialized)
         values = [(kernel.variable, kernel.weight()) for kernel in self._normalized.kernels]
         output, losses, updates = call_with(values, self.layer, inputs, *args, **kwargs)

@@ -1,6 +1,7 @@
 """Lengths and biases from the first batch, so that every unit starts with mean 0 and variance 1."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfopt.layers._weight_normalization.kernels import DEPTHWISE, TRANSPOSED, widened
@@ -29,7 +30,9 @@ def first_batch(layer, kernels, initialized, inputs):
 
     def measure():
         mean, variance = _moments(layer, kernels, inputs)
-        varied = variance > 1e-12
+        # More than rounding makes of equal numbers, in a sum of numbers as large as the largest.
+        rounding = 16.0 * float(np.finfo(variance.dtype.as_numpy_dtype).eps)
+        varied = variance > rounding**2 * tf.reduce_max(tf.square(mean) + variance)
         scale = tf.math.rsqrt(tf.where(varied, variance, tf.ones_like(variance)))
         g = kernels[-1].g
         chosen = tf.where(varied, scale, tf.cast(tf.reshape(widened(g), [-1]), scale.dtype))
@@ -59,6 +62,9 @@ def _moments(layer, kernels, inputs):
     t = tf.cast(t, tf.float64 if t.dtype == tf.float64 else tf.float32)
     units = 1 if getattr(layer, "data_format", None) == "channels_first" else t.shape.rank - 1
     others = [axis for axis in range(t.shape.rank) if axis != units]
-    mean = tf.reduce_mean(t, others, keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(t, mean), others)
-    return tf.reshape(mean, [-1]), variance
+    # From one of them on, so that the mean of equal numbers is theirs.
+    first = t[tuple(slice(None) if axis == units else slice(1) for axis in range(t.shape.rank))]
+    beyond = t - first
+    mean = tf.reduce_mean(beyond, others, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(beyond, mean), others)
+    return tf.reshape(first + mean, [-1]), variance
