@@ -92,6 +92,15 @@ def test_what_cannot_be_written_down_is_left_out():
     assert description_of(optimizer) == {"class": "Adam", "variables": [["kernel", [2, 3], "float32"]]}
 
 
+def test_a_schedule_of_ones_own_need_not_be_written_down():
+    class Mine(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1
+
+    expected = {"class": "Adam", "variables": [["kernel", [2, 3], "float32"]]}
+    assert description_of(tfopt.Adam(Mine())) == expected
+
+
 def test_one_worker_asks_nobody():
     _agreement.require_agreement("Adam", tf.distribute.get_strategy(), pytest.fail)
     assert _agreement._workers(tf.distribute.MirroredStrategy(["CPU:0"])) == 1

@@ -11,10 +11,11 @@ from tfopt.distribute import _addresses
 
 
 class LocalCluster:
-    """Workers and parameter servers as real processes on this machine, on the loopback interface only.
+    """Workers and parameter servers as real processes on this machine, reached over its loopback interface.
 
     To try asynchronous training, and to test it: what runs here runs with ``python -m tfopt serve`` on
-    several machines. The processes end with the ``with`` block, or with this process however it ends.
+    several machines. TensorFlow's servers listen on all interfaces of the machine, and ask nobody who they
+    are. The processes end with the ``with`` block, or with this process however it ends.
 
     Args:
         workers: Number of workers, at least 1.

@@ -76,7 +76,7 @@ def portable_config(optimizer):
         warnings.simplefilter("ignore")
         try:
             return _portable(optimizer.get_config())
-        except (OSError, TypeError, ValueError):
+        except (NotImplementedError, OSError, TypeError, ValueError):
             return {}
 
 
