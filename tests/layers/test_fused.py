@@ -37,6 +37,25 @@ def test_every_layer_trains_on_them(row, problem):
     assert not {"Mean", "SquaredDifference", "Rsqrt"} & set(found)
 
 
+def origin(tensor):
+    """What made a tensor, which may have another shape since."""
+    while tensor.op.type in ("Reshape", "Identity", "StopGradient", "BroadcastTo"):
+        tensor = tensor.op.inputs[0]
+    return tensor.op.type, tensor.value_index
+
+
+def test_between_the_passes_nothing_is_kept_but_the_input_and_the_statistics(row, problem):
+    """As torch keeps them; y, and x normalised, may go."""
+    case = problem(row)
+    step = tf.function(lambda x, upstream: case.gradients(x, upstream), autograph=False)
+    signature = tf.TensorSpec([None, *case.x.shape[1:]], tf.float32)
+    graph = step.get_concrete_function(signature, signature).graph
+    (backward,) = (op for op in graph.get_operations() if op.type == "TfoptNormalizeBackward")
+    x, _, gamma, mean, variance = map(origin, backward.inputs)
+    assert (x, gamma) == (("Placeholder", 0), ("ReadVariableOp", 0))
+    assert (mean, variance) == (("TfoptNormalize", 1), ("TfoptNormalize", 2))
+
+
 def test_without_them_if_asked(row, problem):
     assert not [name for name in trained(problem(row, fused=False)) if name.startswith("Tfopt")]
 

@@ -9,6 +9,7 @@ from tfopt import layers
 torch = pytest.importorskip("torch")
 
 SHAPE = (4, 6, 5, 8)  # channels first, as torch has them
+SPACE = (4, 6, 5, 3, 2)
 CASES = {
     "layer": (
         lambda **k: layers.LayerNormalization(axis=(1, 2, 3), **k),
@@ -46,6 +47,16 @@ CASES = {
         lambda: torch.nn.BatchNorm2d(6, momentum=None),
         SHAPE,
     ),
+    "instance 3-D": (
+        lambda **k: layers.InstanceNormalization(axis=1, **k),
+        lambda: torch.nn.InstanceNorm3d(6, affine=True),
+        SPACE,
+    ),
+    "batch 3-D": (
+        lambda **k: layers.BatchNormalization(axis=1, momentum=0.9, **k),
+        lambda: torch.nn.BatchNorm3d(6),
+        SPACE,
+    ),
     "batch dense": (layers.BatchNormalization, lambda: torch.nn.BatchNorm1d(6, momentum=0.01), (8, 6)),
 }
 
@@ -57,11 +68,10 @@ def ours(make, shape, data, dtype):
     layer.build(shape)
     layer.gamma.assign(tf.reshape(gamma, layer.gamma.shape))
     layer.beta.assign(tf.reshape(beta, layer.beta.shape))
-    training = {"training": True} if isinstance(layer, layers.BatchNormalization) else {}
     with tf.GradientTape() as tape:
         tape.watch(x)
         weights = [layer.gamma.value, layer.beta.value]
-        y = layer(x, **training)
+        y = layer(x, training=True)
     found = [y, *tape.gradient(y, [x, *weights], output_gradients=upstream)]
     return layer, [tf.cast(part, tf.float64).numpy().ravel() for part in found]
 
