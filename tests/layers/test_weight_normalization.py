@@ -776,15 +776,26 @@ PEERS = {
 }
 
 
+@pytest.fixture(params=["float32", "float64"])
+def policy(request):
+    """What layers made in the test compute in."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
 @pytest.mark.parametrize("name", PEERS)
-def test_equals_torch(name):
+def test_equals_torch(name, policy):
     torch = pytest.importorskip("torch")
     make, peer, order, dim, shape = PEERS[name]
     x = data(shape)
+    x = x if shape == "tokens" else x.astype(policy)
+    close = {"float32": dict(rtol=1e-3, atol=1e-4), "float64": dict(rtol=1e-11, atol=1e-12)}[policy]
     wrapper = wrapped(make, x)
     scrambled(wrapper)
     kernel, g = kernel_and_length(wrapper)
-    theirs = torch.nn.utils.parametrizations.weight_norm(peer(torch), dim=dim)
+    theirs = torch.nn.utils.parametrizations.weight_norm(peer(torch), dim=dim).to(getattr(torch, policy))
     v = np.transpose(kernel.numpy(), order)
     parts = theirs.parametrizations.weight
     with torch.no_grad():
@@ -798,8 +809,11 @@ def test_equals_torch(name):
     with tf.GradientTape() as tape:
         ours = wrapper(x)
         loss = tf.reduce_sum(tf.sin(ours))
-    np.testing.assert_allclose(ours.numpy(), y.detach().numpy().transpose(back), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.numpy(), y.detach().numpy().transpose(back), **close)
     torch.sin(y).sum().backward()
-    by_v, by_g = (tf.convert_to_tensor(d).numpy() for d in tape.gradient(loss, [kernel.value, g.value]))
-    np.testing.assert_allclose(by_v.transpose(order), parts.original1.grad.numpy(), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(by_g, parts.original0.grad.numpy().ravel(), rtol=1e-3, atol=1e-4)
+    found = tape.gradient(loss, [kernel.value, g.value, *(w.value for w in wrapper.trainable_weights[2:])])
+    by_v, by_g, *by_b = (tf.convert_to_tensor(d).numpy() for d in found)
+    np.testing.assert_allclose(by_v.transpose(order), parts.original1.grad.numpy(), **close)
+    np.testing.assert_allclose(by_g, parts.original0.grad.numpy().ravel(), **close)
+    for by_bias in by_b:
+        np.testing.assert_allclose(by_bias, theirs.bias.grad.numpy(), **close)
