@@ -243,23 +243,29 @@ KERAS = {
     "layer of two axes": (keras.layers.LayerNormalization, {"axis": [1, 2]}),
     "group 2-D": (keras.layers.GroupNormalization, {"groups": 2}),
     "group 1-D first": (keras.layers.GroupNormalization, {"groups": 3, "axis": 1}),
+    "instance 1-D": (keras.layers.GroupNormalization, {"groups": -1}),
+    "instance 2-D first": (keras.layers.GroupNormalization, {"groups": -1, "axis": 1}),
+    "instance 3-D": (keras.layers.GroupNormalization, {"groups": -1}),
     "batch 2-D": (keras.layers.BatchNormalization, {}),
     "batch 2-D first": (keras.layers.BatchNormalization, {"axis": 1}),
 }
 
 
 @pytest.mark.parametrize("name", KERAS)
-def test_keras_agrees(name, rows, problem):
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float64", 1e-12), ("float32", 5e-6), ("mixed_bfloat16", 2.0**-6)]
+)
+def test_keras_agrees(name, rows, problem, dtype, tolerance):
     """Weights go over, outputs and first derivatives agree, and so do moving statistics."""
-    case = problem(rows[name], dtype="float64")
+    case, other = (problem(rows[name], dtype=dtype) for _ in range(2))
     make, options = KERAS[name]
-    other = problem(rows[name], dtype="float64")
-    other.layer = make(epsilon=1e-3, dtype="float64", **options)
+    other.layer = make(epsilon=1e-3, dtype=dtype, **options)
     other.layer.build(case.x.shape)
     other.layer.set_weights(case.layer.get_weights())
     if name.startswith("batch"):
         other.call = lambda x: other.layer(x, training=True)
-    found, expected = (c.gradients(case.x, case.upstream) for c in (case, other))
-    assert max(errors(found, [np.asarray(part) for part in expected])) < 1e-12
+    given = [tf.cast(part, case.layer.compute_dtype) for part in (case.x, case.upstream)]
+    found, expected = (c.gradients(*given) for c in (case, other))
+    assert max(errors(found, [np.asarray(part, np.float64) for part in expected])) < tolerance
     for ours, theirs in zip(case.layer.get_weights(), other.layer.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        np.testing.assert_allclose(ours, theirs, rtol=min(tolerance, 1e-5))
