@@ -30,6 +30,24 @@ def test_an_epoch_may_end_before_the_data_and_the_next_one_goes_on():
     assert batches(source) == [[8, 9, 10, 11], [0, 1, 2, 3]]
 
 
+PIPELINE = tf.data.Dataset.from_tensor_slices((X, X))
+WAYS = {
+    "goes on": lambda: (PIPELINE.batch(4).repeat(), 2),
+    "shuffles anew": lambda: (PIPELINE.shuffle(12, seed=5).batch(4), None),
+    "shuffles and goes on": lambda: (PIPELINE.shuffle(12, seed=5).repeat().batch(5), 2),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_after_epochs_that_were_passed_over_come_the_batches_that_followed_them(way):
+    trained, resumed = (source_of(None, *WAYS[way](), shuffle=False) for _ in range(2))
+    before = [batches(trained) for _ in range(2)]
+    resumed.pass_over(2)
+    after = batches(resumed)
+    assert after == batches(trained)
+    assert after not in before
+
+
 def test_workers_that_read_for_themselves_take_so_many_steps():
     class Coordinator:
         def create_per_worker_dataset(self, function):

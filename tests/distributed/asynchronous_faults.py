@@ -166,18 +166,28 @@ def lost(job):
     return {}
 
 
-def coordinator(folder, cluster, rule):
+# Arguments of `fit`: arrays, and a pipeline with another order in each epoch.
+WAYS = {
+    "arrays": lambda: dict(zip("xy", data(), strict=True), batch_size=BATCH),
+    "shuffled": lambda: dict(
+        x=tf.data.Dataset.from_tensor_slices(data()).shuffle(SAMPLES, seed=4).batch(BATCH)
+    ),
+}
+
+
+def coordinator(folder, cluster, rule, way):
     """One life of a coordinator that may be killed at any time; the servers are somebody else's."""
     trainer = AsynchronousTrainer(lambda: model(rule), json.loads(cluster))
-    backup = tfopt.callbacks.BackupAndRestore(folder, save_freq=10, delete_checkpoint=False)
+    backup = tfopt.callbacks.BackupAndRestore(folder, save_freq=5, delete_checkpoint=False)
 
     def told(batch, logs):
-        print(json.dumps({"batch": batch}), flush=True)
+        # Not of what an earlier life has trained on.
+        if batch >= backup.resumed_batches:
+            print(json.dumps({"batch": batch}), flush=True)
 
     say = keras.callbacks.LambdaCallback(on_train_batch_end=told)
-    history = trainer.fit(
-        *data(), batch_size=BATCH, epochs=2, verbose=0, shuffle=False, callbacks=[backup, say]
-    )
+    options = dict(epochs=2, verbose=0, shuffle=False, callbacks=[backup, say])
+    history = trainer.fit(**WAYS[way](), **options)
     return {
         "epochs": history.epoch,
         "iterations": int(trainer.model.optimizer.iterations.numpy()),

@@ -105,20 +105,22 @@ def test_losing_all_workers_is_a_clear_error(processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("servers", "rule"), [("stay", "Adam"), ("new", "PolyakAverage")])
+@pytest.mark.parametrize(
+    ("servers", "rule", "way"), [("stay", "Adam", "shuffled"), ("new", "PolyakAverage", "arrays")]
+)
 def test_a_coordinator_killed_ten_times_at_random_moments_ends_at_the_same_weights(
-    processes, tmp_path, servers, rule
+    processes, tmp_path, servers, rule, way
 ):
     """With one worker weights and slots are those of an undisturbed run, to the bit."""
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     with LocalCluster(1, 1) as local:
         cluster = json.dumps(local.cluster)
-        alone = processes.start(FAULTS, "coordinator", tmp_path / "alone", cluster, rule)
+        alone = processes.start(FAULTS, "coordinator", tmp_path / "alone", cluster, rule, way)
         expected = processes.outcome(alone, timeout=200)
-        # The first life leaves a backup; of 128 batches something is left for the last.
-        for batches in [12, *(chance.randint(1, 9) for _ in range(9))]:
-            killed = processes.start(FAULTS, "coordinator", tmp_path / "killed", cluster, rule)
+        # The first life leaves a backup, most others a newer one; of 128 batches some are left for the last.
+        for batches in [12, *(chance.randint(1, 12) for _ in range(9))]:
+            killed = processes.start(FAULTS, "coordinator", tmp_path / "killed", cluster, rule, way)
             for _ in range(batches):
                 assert json.loads(killed.stdout.readline()), seed
             time.sleep(chance.uniform(0.0, 0.02))
@@ -127,7 +129,7 @@ def test_a_coordinator_killed_ten_times_at_random_moments_ends_at_the_same_weigh
             if servers == "new":
                 for job in ("ps", "worker"):
                     local.restart(job, 0)
-        last = processes.start(FAULTS, "coordinator", tmp_path / "killed", cluster, rule)
+        last = processes.start(FAULTS, "coordinator", tmp_path / "killed", cluster, rule, way)
         found = processes.outcome(last, timeout=200)
     assert (expected["epochs"], found["epochs"][-1]) == ([0, 1], 1), seed
     assert expected["iterations"] == found["iterations"] == 128, seed

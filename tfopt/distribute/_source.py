@@ -58,6 +58,12 @@ class FromCoordinator:
         _glue.restart(self._batches)
         return batch
 
+    def pass_over(self, epochs):
+        """Read what was trained on before, so that the next epoch has the batches that followed."""
+        for _ in range(epochs):
+            for _ in self.epoch():
+                pass
+
     def epoch(self):
         """What to send along with each step of an epoch."""
         with self._batches.catch_stop_iteration():
@@ -88,6 +94,9 @@ class FromWorkers:
     def first(self):
         """A batch as the workers read them."""
         return next(iter(self._dataset))
+
+    def pass_over(self, epochs):
+        """Nothing: who has read what was up to the workers then."""
 
     def epoch(self):
         """What to send along with each step of an epoch."""

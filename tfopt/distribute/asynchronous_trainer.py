@@ -191,7 +191,9 @@ class AsynchronousTrainer:
         model.stop_training = False
         listeners.on_train_begin()
         logs, rest = {}, _Rest(listeners.callbacks)
-        for epoch in range(_glue.first_epoch(model, initial_epoch), epochs):
+        first = _glue.first_epoch(model, initial_epoch)
+        source.pass_over(first - initial_epoch)
+        for epoch in range(first, epochs):
             listeners.on_epoch_begin(epoch)
             logs = self._epoch(functions, source, listeners, rest)
             if validation is not None and _glue.should_evaluate(model, epoch, validation_freq):
