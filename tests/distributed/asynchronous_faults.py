@@ -166,11 +166,13 @@ def lost(job):
     return {}
 
 
-# Arguments of `fit`: arrays, and a pipeline with another order in each epoch.
+# Arguments of `fit` for 128 steps: arrays, and a pipeline that shuffles anew and goes on from epoch to epoch.
 WAYS = {
-    "arrays": lambda: dict(zip("xy", data(), strict=True), batch_size=BATCH),
+    "arrays": lambda: dict(zip("xy", data(), strict=True), batch_size=BATCH, epochs=2),
     "shuffled": lambda: dict(
-        x=tf.data.Dataset.from_tensor_slices(data()).shuffle(SAMPLES, seed=4).batch(BATCH)
+        x=tf.data.Dataset.from_tensor_slices(data()).shuffle(SAMPLES, seed=4).repeat().batch(BATCH),
+        epochs=16,
+        steps_per_epoch=8,
     ),
 }
 
@@ -186,8 +188,7 @@ def coordinator(folder, cluster, rule, way):
             print(json.dumps({"batch": batch}), flush=True)
 
     say = keras.callbacks.LambdaCallback(on_train_batch_end=told)
-    options = dict(epochs=2, verbose=0, shuffle=False, callbacks=[backup, say])
-    history = trainer.fit(**WAYS[way](), **options)
+    history = trainer.fit(**WAYS[way](), verbose=0, shuffle=False, callbacks=[backup, say])
     return {
         "epochs": history.epoch,
         "iterations": int(trainer.model.optimizer.iterations.numpy()),
