@@ -171,7 +171,7 @@ def test_every_minimum_is_reached_in_no_more_evaluations_than_scipys(name):
         ]
         mean += np.mean(np.log(ratios)) / len(PROBLEMS)
         variance += np.var(np.log(ratios)) / len(ratios) / len(PROBLEMS) ** 2
-    # Two standard errors of what chance alone makes of it: 0.5 %.
+    # Two standard errors of what chance alone makes of it: some 0.2 %.
     assert np.exp(mean - 2.0 * np.sqrt(variance)) <= 1.0
 
 

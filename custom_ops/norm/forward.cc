@@ -84,15 +84,15 @@ void NormalizePlan::finish(int64_t begin, int64_t end) const {
 void NormalizePlan::find_shift(int64_t sample, float* shift) const {
   const int64_t count = std::max<int64_t>(1, std::sqrt(static_cast<double>(geometry_.count())) / kLook);
   const int64_t rows = std::min(count, geometry_.inner), columns = (count + rows - 1) / rows;
-  std::vector<double> sums(geometry_.groups);
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t row = sample * geometry_.inner + r * geometry_.inner / rows;
-    for (int64_t group = 0; group < geometry_.groups; ++group)
-      for (int64_t c = 0; c < columns; ++c)
-        sums[group] += loops_.first(x_.at(row * geometry_.row() + group * geometry_.width + c * geometry_.width / columns));
+  for (int64_t group = 0; group < geometry_.groups; ++group) {
+    const int64_t first = sample * geometry_.sample() + group * geometry_.width;
+    double sum = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = first + r * geometry_.inner / rows * geometry_.row();
+      for (int64_t c = 0; c < columns; ++c) sum += loops_.first(x_.at(row + c * geometry_.width / columns));
+    }
+    shift[group] = static_cast<float>(sum / static_cast<double>(rows * columns));
   }
-  for (int64_t group = 0; group < geometry_.groups; ++group)
-    shift[group] = static_cast<float>(sums[group] / static_cast<double>(rows * columns));
 }
 
 void NormalizePlan::measure(int64_t sample, int64_t begin, int64_t end, const float* shift, double* sums) const {

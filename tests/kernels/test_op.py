@@ -203,6 +203,15 @@ def test_bad_input_is_refused_in_what_xla_compiles(op, how):
     assert_refused(call, lambda: step(fed), (*REFUSALS, tf.errors.UnimplementedError))
 
 
+@pytest.mark.parametrize("name", LISTS)
+def test_in_a_graph_a_handle_that_is_not_there_is_named(op, name):
+    """Called from Python, TensorFlow refuses it by itself."""
+    call = Call()
+    step = tf.function(lambda: op(**spoil(call, f"{name}: no handle")) is None, autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"shape \[0\], expected one handle"):
+        step()
+
+
 def test_the_good_call_is_good(op):
     call = Call()
     op(**call.arguments)

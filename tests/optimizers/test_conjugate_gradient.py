@@ -12,8 +12,10 @@ def move(s, y, gradient, last_gradient, last_direction):
     s, y, g, last, d = (
         tf.constant(part, tf.float64) for part in (s, y, gradient, last_gradient, last_direction)
     )
-    unknown = dict.fromkeys(("last_slope", "step", "learning_rate", "decrease", "products"))
-    known = dict(s=s, y=y, gradient=g, last_gradient=last, last_direction=d, ss=tf.reduce_sum(s * s))
+    unknown = dict.fromkeys(("last_slope", "step", "learning_rate", "decrease"))
+    products = tf.matmul(tf.stack([s, y]), tf.stack([y, g], axis=1))
+    known = dict(s=s, y=y, gradient=g, last_gradient=last, last_direction=d)
+    known |= dict(products=products, ss=tf.reduce_sum(s * s))
     return Move(**known, **unknown, precision=1e-16, fresh=tf.constant(False))
 
 

@@ -37,6 +37,21 @@ class Move(NamedTuple):
     precision: float
     fresh: Any
 
+    @property
+    def sy(self):
+        """sᵀy."""
+        return self.products[-2, 0]
+
+    @property
+    def yy(self):
+        """yᵀy."""
+        return self.products[-1, 0]
+
+    @property
+    def gy(self):
+        """gᵀy."""
+        return self.products[-1, 1]
+
 
 class Heading(NamedTuple):
     """A direction d, with dᵀg and dᵀd as float64 scalars."""

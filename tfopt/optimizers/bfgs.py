@@ -38,15 +38,14 @@ class InverseHessian(Direction):
 
     def next(self, move, state):
         """M after the newest pair, unless its curvature sᵀy is not clearly positive; M = I without any."""
-        s, y, g = move.s, move.y, move.gradient
-        sy, yy = dot(s, y), dot(y, y)
-        fits = ~move.fresh & (sy > 1e-10 * tf.sqrt(dot(s, s) * yy))
+        g, sy = move.gradient, move.sy
+        fits = ~move.fresh & (sy > 1e-10 * tf.sqrt(move.ss * move.yy))
         pairs = choose(move.fresh, 0.0, state["pairs"])
         identity = tf.eye(g.shape[0], dtype=g.dtype)
         # Before the first pair M is I; the first pair tells its scale.
-        scale = choose(fits & tf.equal(pairs, 0.0), sy / yy, 1.0)
+        scale = choose(fits & tf.equal(pairs, 0.0), sy / move.yy, 1.0)
         old = tf.where(tf.equal(pairs, 0.0), tf.cast(scale, g.dtype) * identity, state["inverse_hessian"])
-        m = tf.where(fits, updated(old, s, y, sy), old)
+        m = tf.where(fits, updated(old, move.s, move.y, sy), old)
         d = -tf.linalg.matvec(m, g)
         return d, {"inverse_hessian": m, "pairs": pairs + tf.cast(fits, tf.float64)}
 

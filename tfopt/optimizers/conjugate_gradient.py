@@ -21,7 +21,7 @@ def fletcher_reeves(m):
 
 def polak_ribiere(m):
     """gᵀy / ḡᵀḡ."""
-    return dot(m.gradient, m.y) / dot(m.last_gradient, m.last_gradient)
+    return m.gy / dot(m.last_gradient, m.last_gradient)
 
 
 def polak_ribiere_plus(m):
@@ -31,7 +31,7 @@ def polak_ribiere_plus(m):
 
 def hestenes_stiefel(m):
     """gᵀy / dᵀy."""
-    return dot(m.gradient, m.y) / dot(m.last_direction, m.y)
+    return m.gy / dot(m.last_direction, m.y)
 
 
 def dai_yuan(m):
@@ -42,7 +42,7 @@ def dai_yuan(m):
 def hager_zhang(m):
     """(y − 2d yᵀy/dᵀy)ᵀg / dᵀy, not below −1/(‖d‖ min(0.01, ‖ḡ‖))."""
     dy = dot(m.last_direction, m.y)
-    beta = (dot(m.y, m.gradient) - 2.0 * dot(m.last_direction, m.gradient) * dot(m.y, m.y) / dy) / dy
+    beta = (m.gy - 2.0 * dot(m.last_direction, m.gradient) * m.yy / dy) / dy
     last = tf.sqrt(dot(m.last_gradient, m.last_gradient))
     length = tf.sqrt(dot(m.last_direction, m.last_direction))
     return tf.maximum(beta, -1.0 / (length * tf.minimum(last, 0.01)))
