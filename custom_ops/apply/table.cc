@@ -3,12 +3,17 @@
 
 #include <string.h>
 
+// Tests that compile for themselves leave the others out.
+#if defined(__x86_64__) && !defined(TFOPT_BASELINE_ONLY)
+#define TFOPT_WIDE_TABLES
+#endif
+
 namespace tfopt {
 
 namespace baseline {
 extern const Table kTable;
 }
-#if defined(__x86_64__)
+#if defined(TFOPT_WIDE_TABLES)
 namespace avx2 {
 extern const Table kTable;
 }
@@ -24,7 +29,7 @@ const int kTableCount = sizeof(kTables) / sizeof(kTables[0]);
 namespace {
 
 bool runs_here(const Table* candidate) {
-#if defined(__x86_64__)
+#if defined(TFOPT_WIDE_TABLES)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (candidate == &avx2::kTable) return avx2;

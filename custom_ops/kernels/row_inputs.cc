@@ -4,8 +4,25 @@
 #include "custom_ops/kernels/resources.h"
 
 namespace tfopt {
+namespace {
 
+using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
+
+// The value of a locked variable, in a buffer that nobody writes to while this is held: the variable's own, as who
+// writes to it finds that it is shared and takes another. Once rows were scattered into a variable, it is written
+// where it lies, and who reads it takes a copy.
+absl::Status stable_value(OpKernelContext* context, tensorflow::Var& variable, Tensor* value) {
+  *value = *variable.tensor();
+  if (!variable.copy_on_read_mode.load()) return absl::OkStatus();
+  Tensor copy;
+  TF_RETURN_IF_ERROR(context->allocate_temp(value->dtype(), value->shape(), &copy));
+  TF_RETURN_IF_ERROR(copy_on_cpu(context, *value, &copy));
+  *value = copy;
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status RowInputs::configure(tensorflow::OpKernelConstruction* context, int between) {
   between_ = between;
@@ -16,24 +33,26 @@ absl::Status RowInputs::configure(tensorflow::OpKernelConstruction* context, int
   return absl::OkStatus();
 }
 
-absl::Status HeldRows::read(const RowInputs& inputs, tensorflow::OpKernelContext* context) {
+absl::Status HeldRows::read(const RowInputs& inputs, OpKernelContext* context) {
   rows_.type = inputs.type_;
   for (int i = 0; i < inputs.variables_; ++i) {
     tensorflow::core::RefCountPtr<tensorflow::Var> variable;
     const auto status = look_up(context, i, &variable);
     if (!status.ok()) return refused(context, "input ", i, " is no initialised variable: ", status.message());
-    tensorflow::tf_shared_lock lock(*variable->mu());
+    // Scattering into a variable shares the lock with others that do.
+    tensorflow::mutex_lock lock(*variable->mu());
     if (!variable->is_initialized || !variable->tensor()->IsInitialized())
       return refused(context, "the variable of input ", i, " is not initialised.");
-    // Who writes to it now finds its buffer shared, and takes another.
-    TF_RETURN_IF_ERROR(add(inputs, context, i, *variable->tensor()));
+    Tensor value;
+    TF_RETURN_IF_ERROR(stable_value(context, *variable, &value));
+    TF_RETURN_IF_ERROR(add(inputs, context, i, value));
   }
   for (int i = inputs.variables_ + inputs.between_; i < inputs.end(); ++i)
     TF_RETURN_IF_ERROR(add(inputs, context, i, context->input(i)));
   return rows_.count() > 0 ? absl::OkStatus() : refused(context, "expected at least one row.");
 }
 
-absl::Status HeldRows::add(const RowInputs& inputs, tensorflow::OpKernelContext* context, int i,
+absl::Status HeldRows::add(const RowInputs& inputs, OpKernelContext* context, int i,
                            const Tensor& tensor) {
   const auto& shape = tensor.shape();
   if (tensor.dtype() != inputs.dtype_)

@@ -132,6 +132,22 @@ void check_extremes(const Geometry& is) {
   for (int64_t k = 0; k < is.statistics(); ++k) compare(c, "variance far from zero", k, p.variance.get(k), 0.25, 1e-3);
 }
 
+// A variance that one element makes up keeps its digits, wherever the element lies.
+void check_outlier(const Geometry& is) {
+  const Case c = {"outlier", tfopt::kFloat, is, false};
+  Problem p(c);
+  Steps steps(c, p, p.upstream);
+  const float outlier = 1234.567f;
+  const double share = 1.0 / is.count(), spread = double{outlier} * outlier * share * (1 - share);
+  for (const int64_t at : {int64_t{0}, is.sample() / 2, is.sample() - 1}) {
+    for (int64_t i = 0; i < is.size(); ++i) p.x.set(i, i % is.sample() == at ? outlier : 0);
+    if (tfopt_cuda_normalize(&steps.forward, nullptr, nullptr, 0)) fail("refused");
+    for (int64_t k = 0; k < is.statistics(); ++k)
+      compare(c, "variance", k, p.variance.get(k), k % is.groups == at % is.row() / is.width ? spread : 0,
+              1e-5 * spread);
+  }
+}
+
 // What is not a number stays in its group.
 void check_nan(const Geometry& is) {
   const Case c = {"not a number", tfopt::kFloat, is, false};
@@ -270,6 +286,8 @@ int main() {
     check_extremes(is);
     check_nan(is);
   }
+  for (const Geometry& is : {Geometry{3, 1, 1, 8000, 8000, 1}, {2, 9000, 4, 2, 8, 1}, {2, 1, 2, 90000, 4, 45000}})
+    check_outlier(is);
   Seen seen;
   int cases = 0;
   for (const Geometry& is : kGeometries) cases += check_all(is, seen);

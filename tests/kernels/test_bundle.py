@@ -507,7 +507,41 @@ SPOILT = {
     "one gradient": lambda call: {"gradients": [tf.ones(3)], "groups": [0]},
     "another rule": lambda call: {"rule": "adam"},
     "scalars": lambda call: {"scalars": tf.ones((1, 3), tf.float64)},
+    "scalars' rank": lambda call: {"scalars": tf.ones(2, tf.float64)},
+    "scalars' type": lambda call: {"scalars": tf.ones((1, 2))},
+    "NaN scalar": lambda call: {"scalars": tf.constant([[float("nan"), 1.0]], tf.float64)},
+    "following": lambda call: {"following": tf.ones((1, 2), tf.float64)},
+    "keep's length": lambda call: {"keep": tf.ones(2, tf.float64)},
+    "NaN keep": lambda call: {"keep": tf.constant([float("nan")], tf.float64)},
+    "factors' length": lambda call: {"factors": tf.ones(3, tf.float64)},
+    "negative bound": lambda call: {"bound": tf.constant(-1.0, tf.float64)},
+    "NaN bound": lambda call: {"bound": tf.constant(float("nan"), tf.float64)},
+    "bound's rank": lambda call: {"bound": tf.ones(1, tf.float64)},
+    "average's rank": lambda call: {"average_rate": tf.ones(1, tf.float64)},
+    "NaN average rate": lambda call: {"average_rate": tf.constant(float("nan"), tf.float64)},
+    "few groups": lambda call: {"groups": [0]},
+    "group too high": lambda call: {"groups": [0, 1]},
+    "group below 0": lambda call: {"groups": [0, -1]},
+    "negative slots": lambda call: {"S": -1},
+    "far too many slots": lambda call: {"S": 2**31 - 1},
+    "gradient's type": lambda call: {"gradients": [tf.ones(3, tf.float64)] * 2},
+    "no gradient": lambda call: {"gradients": [], "groups": []},
+    "rows without values": lambda call: {"sparse": [0]},
+    "values without rows": lambda call: {"rows": [_row(0)]},
+    "rows in a wrong place": lambda call: _sparse([0, 1]) | {"sparse": [2]},
+    "row too high": lambda call: _sparse([1, 3]),
+    "row below 0": lambda call: _sparse([-1, 2]),
+    "more rows than values": lambda call: _sparse([0, 1, 2]) | {"gradients": [tf.ones(2), tf.ones(3)]},
+    "no bundle": lambda call: {"bundle": tf.stack([call.bundle])[:0]},
 }
+
+
+def _row(*indices):
+    return tf.constant(indices, tf.int64)
+
+
+def _sparse(indices):
+    return {"gradients": [tf.ones(len(indices)), tf.ones(3)], "rows": [_row(*indices)], "sparse": [0]}
 
 
 def _handles(call, count):

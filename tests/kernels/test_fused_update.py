@@ -150,6 +150,24 @@ def test_fused_equals_rule_in_a_graph(calls, rule):
     assert_fused_is_rule(calls, rule, TOLERANCES["float32"], weight_decay=0.05, **how)
 
 
+def on_two_replicas(strategy):
+    """Runs a step on each of them, with half of the gradient."""
+    half = lambda *gradients: [g / 2 for g in gradients]  # noqa: E731
+    return lambda step: tf.function(lambda *g: strategy.run(lambda: step(*half(*g))))
+
+
+@pytest.mark.parametrize(
+    ("rule", "dtype"), [(r, "float32") for r in RULES] + [("adam", dtype) for dtype in DTYPES[1:]]
+)
+def test_on_two_replicas_fused_equals_rule_on_one_device(calls, strategy, rule, dtype):
+    how = {"shapes": FEW_SHAPES, "dtypes": (dtype,), "weight_decay": 0.05}
+    with strategy.scope():
+        replicas = run(RULES[rule], wrap=on_two_replicas(strategy), **how)
+    assert calls == [rule] * 2
+    alone = run(RULES[rule], wrap=tf.function, fused=False, **how)
+    assert_same(replicas, alone, TOLERANCES[dtype])
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("rule", ["nesterov", "adam", "nadam"])
 def test_fused_equals_rule_under_every_option(calls, rule, option):
@@ -210,6 +228,15 @@ def test_accumulation_in_every_type(calls, instructions, draw, dtype):
     options = OPTIONS["accumulation, global_clipnorm"]
     how = {"shapes": ROW_SHAPES, "dtypes": (dtype,), "draw": draw, "steps": 5}
     assert_fused_is_rule(calls, "nadam", TOLERANCES[dtype], **how, **options)
+
+
+@pytest.mark.parametrize("draw", [dense, some_rows])
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16"))
+def test_gradients_may_be_wider_than_weights(calls, dtype, draw):
+    """In float32, where they are as exact as the slots."""
+    wider = lambda rng, shape, _: draw(rng, shape, "float32")  # noqa: E731
+    how = {"shapes": FEW_SHAPES, "dtypes": (dtype,), "draw": wider}
+    assert_fused_is_rule(calls, "adam", TOLERANCES[dtype], **how, **OPTIONS["accumulation"])
 
 
 @pytest.mark.parametrize("option", ["clipvalue", "accumulation, clipnorm", "scale, global_clipnorm"])
@@ -310,6 +337,26 @@ QUICK_TO_COMPILE = ("adam", "rmsprop_centered_momentum_nesterov", "delta_bar_del
 def test_fused_equals_rule_compiled_by_xla(calls, rule):
     how = {"shapes": FEW_SHAPES, "wrap": compiled, "steps": 3}
     assert_fused_is_rule(calls, rule, TOLERANCES["float32"], weight_decay=0.05, global_clipnorm=3.0, **how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ("float64", "float16", "bfloat16"))
+@EACH_RULE
+@pytest.mark.usefixtures("lowering")
+def test_every_type_compiled_by_xla(calls, rule, dtype):
+    how = {"shapes": FEW_SHAPES, "dtypes": (dtype,), "wrap": compiled, "steps": 3}
+    assert_fused_is_rule(calls, rule, TOLERANCES[dtype], weight_decay=0.05, global_clipnorm=3.0, **how)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "rule", [pytest.param(r, marks=[] if r == "adam" else pytest.mark.slow) for r in RULES]
+)
+def test_xlas_own_operations_compute_the_rule(portably, rule, dtype):
+    """What programs for other devices consist of, run here, against the rule, uncompiled."""
+    how = {"shapes": [(), (17,), (31, 67)], "dtypes": (dtype,), "steps": 3, "weight_decay": 0.05, "clipnorm": 3.0}
+    lowered = portably(lambda: run(RULES[rule], wrap=compiled, **how))
+    assert_same(lowered, run(RULES[rule], fused=False, **how), TOLERANCES[dtype])
 
 
 @pytest.mark.usefixtures("lowering")

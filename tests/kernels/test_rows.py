@@ -2,6 +2,7 @@
 
 import functools
 import re
+import threading
 import types
 
 import keras
@@ -281,6 +282,46 @@ def test_a_row_is_written_where_the_variable_lies(ops):
         step(tf.constant(i))
     assert address(variable) == place
     np.testing.assert_array_equal(variable[:, 0], [1_001_000.0, 1000.0])
+
+
+def write_whole(ops, variable, row):
+    rows.write(ops, variable, 1, row)
+
+
+def scatter(ops, variable, row):
+    variable.scatter_update(tf.IndexedSlices(row[None], [1]))
+
+
+@pytest.mark.parametrize("write", [write_whole, scatter])
+def test_products_see_no_row_half_written(ops, write):
+    n, steps = 300_000, 300
+    variable, ones = tf.Variable(tf.zeros((2, n))), tf.ones(n)
+    torn, failures, done = [], [], threading.Event()
+
+    def look():
+        products = _vectors.products([_vectors.rows_of(variable), ones], [ones]).numpy() / n
+        if np.any(products != np.round(products)):
+            torn.append(products)
+
+    def watch():
+        try:
+            while not done.is_set():
+                look()
+        except Exception as error:
+            failures.append(error)
+
+    watchers = [threading.Thread(target=watch, daemon=True) for _ in range(2)]
+    for thread in watchers:
+        thread.start()
+    for k in range(steps):
+        write(ops, variable, tf.fill([n], float(k)))
+    done.set()
+    for thread in watchers:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in watchers)
+    assert failures == []
+    assert torn == []
+    np.testing.assert_array_equal(variable[1], np.full(n, steps - 1.0))
 
 
 def address(variable):

@@ -79,7 +79,9 @@ TFOPT_ELEMENT float inverse_of(float variance, float epsilon) {
 #endif
 }
 
-// Mean and variance from the sums of x − shift and of its square.
+// Mean and variance from the sums of x − shift and of its square. In float these are taken about an element of each
+// thread, so that where one element makes up the variance it takes digits from the few of its thread alone; in double
+// about the group's first.
 struct Moments {
   float mean, variance;
 };
@@ -88,6 +90,12 @@ TFOPT_ELEMENT Moments moments_of(const Pair& sum, double share, float shift) {
   const double centre = sum.first * share, spread = sum.second * share - centre * centre;
   // NaN stays.
   return {static_cast<float>(shift + centre), static_cast<float>(spread < 0 ? 0 : spread)};
+}
+
+// Sums of x − from and of its square, over n elements, as those of x − to.
+TFOPT_ELEMENT Pair moved(const Pair& sum, int64_t n, float from, float to) {
+  const double by = static_cast<double>(from) - to, all = static_cast<double>(n) * by;
+  return {sum.first + all, sum.second + by * (2 * sum.first + all)};
 }
 
 template <class T>

@@ -50,15 +50,19 @@ struct HeldForward {
     const int64_t at = team * pass.is.width;
     own.shift = read_one<T>(pass.x, at);
     Hold::visit(pass.is, thread, [&](int64_t column, int k) { load<kWide, T>(pass.x, at + column, own.x + k); });
+    Pair own_sum = {0, 0};
+    int64_t n = 0;
     Hold::visit(pass.is, thread, [&](int64_t, int k) {
       float plain = 0, square = 0;
       for (int v = 0; v < kWide; ++v) {
-        const float x = own.x[k + v] - own.shift;
+        const float x = own.x[k + v] - own.x[0];
         plain += x;
         square += x * x;
       }
-      add(sum, {plain, square});
+      add(own_sum, {plain, square});
+      n += kWide;
     });
+    add(sum, moved(own_sum, n, own.x[0], own.shift));
     return true;
   }
 

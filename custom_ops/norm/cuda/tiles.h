@@ -18,13 +18,24 @@ TFOPT_ELEMENT void add_terms(float x, float centre, float upstream, float& first
   }
 }
 
-// What the elements of a group are taken from: its first element; or in the backward pass its mean.
+// What a thread takes its elements from: the first of them; or in the backward pass the mean of the group.
 template <class T, class Given>
-TFOPT_ELEMENT float centre_of(const Given& pass, int64_t sample, int64_t group) {
+TFOPT_ELEMENT float centre_of(const Given& pass, int64_t sample, int64_t group, int64_t first) {
   if constexpr (kIsBackward<Given>) {
     return pass.mean[sample * pass.is.groups + group];
   } else {
-    return read_one<T>(pass.x, sample * pass.is.sample + group * pass.is.width);
+    return read_one<T>(pass.x, sample * pass.is.sample + first);
+  }
+}
+
+// What a thread has summed of n elements, as all threads of the group have it: about the group's first element.
+template <class T, class Given>
+TFOPT_ELEMENT Pair shared_sum(const Given& pass, const Pair& sum, int64_t n, float centre, int64_t sample,
+                              int64_t group) {
+  if constexpr (kIsBackward<Given>) {
+    return sum;
+  } else {
+    return moved(sum, n, centre, read_one<T>(pass.x, sample * pass.is.sample + group * pass.is.width));
   }
 }
 
@@ -124,12 +135,15 @@ struct ColumnSums {
   TFOPT_ELEMENT void sum(const Given& pass, int64_t block, int thread, Pair* to) {
     const Layout& is = pass.is;
     const ColumnPlace place = ColumnPlace::of<kWide>(is, block, thread);
+    for (int v = 0; v < kWide; ++v) to[v] = {0, 0};
+    if (!place.there || place.begin >= place.end) return;
     Pair sums[kWide] = {};
     float centre[kWide];
-    for (int v = 0; place.there && v < kWide; ++v)
-      centre[v] = centre_of<T>(pass, place.sample, divide(place.column + v, is.width));
+    for (int v = 0; v < kWide; ++v)
+      centre[v] = centre_of<T>(pass, place.sample, divide(place.column + v, is.width),
+                               place.begin * is.row + place.column + v);
     TFOPT_ROLLED
-    for (int64_t row = place.begin; place.there && row < place.end; row += kAtOnce * place.step) {
+    for (int64_t row = place.begin; row < place.end; row += kAtOnce * place.step) {
       float first[kWide] = {}, second[kWide] = {};
       visit_rows<kWide, T>(pass, place, row, [&](int64_t i, const float* x, float* upstream, int64_t) {
         if (is.weighted && kIsBackward<Given>) weigh(pass, i * is.row + place.column, upstream);
@@ -137,7 +151,9 @@ struct ColumnSums {
       });
       for (int v = 0; v < kWide; ++v) add(sums[v], {first[v], second[v]});
     }
-    for (int v = 0; v < kWide; ++v) to[v] = sums[v];
+    const int64_t rows = divide(place.end - place.begin + place.step - 1, place.step);
+    for (int v = 0; v < kWide; ++v)
+      to[v] = shared_sum<T>(pass, sums[v], rows, centre[v], place.sample, divide(place.column + v, is.width));
   }
 
   TFOPT_ELEMENT void weigh(const Given& pass, int64_t element, float* upstream) {
@@ -233,8 +249,12 @@ struct StretchSums {
   TFOPT_ELEMENT Pair sum(const Given& pass, int64_t at, int thread) {
     const Layout& is = pass.is;
     const StretchPlace place = StretchPlace::of(is, at);
-    const float centre = centre_of<T>(pass, place.sample, StretchPlace::group(is, place));
+    const int64_t start = place.from + thread * kWide, group = StretchPlace::group(is, place);
+    if (start >= place.to) return {0, 0};
+    const float centre =
+        centre_of<T>(pass, place.sample, group, StretchPlace::element(is, place, place.begin) + start);
     Pair sum = {0, 0};
+    int64_t n = 0;
     for (int64_t row = place.begin; row < place.end; ++row) {
       const float of_row = read_kept(pass.gamma + parameter_of(is, StretchPlace::element(is, place, row)));
       visit_stretch<kTeam, kWide, T>(pass, place, row, thread, [&](const float* x, float* upstream, int64_t element) {
@@ -245,9 +265,10 @@ struct StretchSums {
         }
         for (int v = 0; v < kWide; ++v) add_terms<Given>(x[v], centre, upstream[v], first, second);
         add(sum, {first, second});
+        n += kWide;
       });
     }
-    return sum;
+    return shared_sum<T>(pass, sum, n, centre, place.sample, group);
   }
 
   TFOPT_ELEMENT void finish(const Given& pass, int64_t at, const Pair& sum) { pass.partial[at] = sum; }
