@@ -46,6 +46,10 @@ ROWS = {
         lambda **k: layers.InstanceNormalization(axis=1, **k), (3, 4, 5, 2), (2, 3), (1, 4, 1, 1)
     ),
     "instance 3-D": Row(layers.InstanceNormalization, (2, 3, 2, 2, 4), (1, 2, 3), (1, 1, 1, 1, 4)),
+    "instance 3-D first": Row(
+        lambda **k: layers.InstanceNormalization(axis=1, **k),
+        *((2, 4, 3, 2, 2), (2, 3, 4), (1, 4, 1, 1, 1)),
+    ),
     "instance, element scale": Row(
         lambda **k: layers.InstanceNormalization(scale_shape="element", **k),
         *((2, 3, 4, 5), (1, 2), (1, 3, 4, 5)),
@@ -66,6 +70,10 @@ ROWS = {
     "group 3-D": Row(
         lambda **k: layers.GroupNormalization(2, **k),
         *((2, 2, 3, 2, 4), (1, 2, 3, 5), (1, 1, 1, 1, 2, 2), (2, 2, 3, 2, 2, 2)),
+    ),
+    "group 3-D first": Row(
+        lambda **k: layers.GroupNormalization(2, axis=1, **k),
+        *((2, 4, 2, 3, 2), (2, 3, 4, 5), (1, 2, 2, 1, 1, 1), (2, 2, 2, 2, 3, 2)),
     ),
     "group, group scale": Row(
         lambda **k: layers.GroupNormalization(2, scale_shape="group", **k),
@@ -88,6 +96,7 @@ ROWS = {
     "batch 2-D first": Row(
         lambda **k: layers.BatchNormalization(axis=1, **k), (4, 3, 2, 5), (0, 2, 3), (1, 3, 1, 1)
     ),
+    "batch 3-D": Row(layers.BatchNormalization, (2, 3, 2, 2, 4), (0, 1, 2, 3), (1, 1, 1, 1, 4)),
     "batch, unit": Row(lambda **k: layers.BatchNormalization(per="unit", **k), (6, 3, 2), (0,), (1, 3, 2)),
 }
 OF_A_SAMPLE = [name for name in ROWS if not name.startswith("batch")]

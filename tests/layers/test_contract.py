@@ -208,6 +208,33 @@ def test_scale_and_offset_learn_from_what_they_reach(name, rows, problem):
         np.testing.assert_allclose(np.sum(gradient * direction), (change[0] - change[1]) / 2, rtol=1e-9)
 
 
+# The layer on images of four channels, and the axes of its statistics once channels are split in two groups.
+OF_IMAGES = {
+    "instance": (layers.InstanceNormalization, (1, 2)),
+    "group": (lambda **k: layers.GroupNormalization(2, **k), (1, 2, 4)),
+    "batch": (layers.BatchNormalization, (0, 1, 2)),
+    "batch, unit": (lambda **k: layers.BatchNormalization(per="unit", **k), 0),
+}
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_masked_pixels_do_not_count(name, first):
+    """Images of different sizes in one batch: NumPy over the pixels that are theirs."""
+    make, axes = OF_IMAGES[name]
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(3, 5, 4, 4)), rng.random((3, 5, 4)) < 0.7
+    mask[0] = True
+    x[~mask] = np.nan
+    split = x.reshape(3, 5, 4, 2, 2)
+    mean, variance = np.nanmean(split, axes, keepdims=True), np.nanvar(split, axes, keepdims=True)
+    expected = np.nan_to_num((split - mean) / np.sqrt(variance + 1e-3)).reshape(x.shape)
+    layer = make(dtype="float64", axis=1 if first else -1)
+    training = {"training": True} if name.startswith("batch") else {}
+    y = layer(np.moveaxis(x, -1, 1) if first else x, mask=mask, **training).numpy()
+    np.testing.assert_allclose(np.moveaxis(y, 1, -1) if first else y, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_channels_first_masks_lack_the_channel_axis():
     x = np.random.default_rng(0).normal(size=(2, 4, 6))
     mask = np.arange(6) < np.array([[6], [3]])

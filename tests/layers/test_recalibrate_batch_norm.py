@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfopt
 from tfopt import layers
 from tfopt.layers import recalibrate_batch_norm
 
@@ -102,6 +103,20 @@ def test_cumulative_statistics_go_on_from_the_measured_ones():
     recalibrate_batch_norm(model, X.astype(np.float64), batch_size=25)
     model(np.zeros((5, 4)), training=True)
     np.testing.assert_allclose(layer.moving_mean, X.mean(0, dtype=np.float64) * 2 / 3, rtol=1e-9)
+
+
+def test_averaged_weights_get_their_own_statistics():
+    """Of what the average makes of the data, which neither the iterates nor their statistics are."""
+    model, inner = network(layers.BatchNormalization)
+    optimizer = tfopt.PolyakAverage(tfopt.SGD(0.3))
+    model.compile(optimizer, "mse")
+    model.fit(X, np.ones((50, 2)), epochs=3, verbose=0)
+    optimizer.to_evaluation_weights()
+    recalibrate_batch_norm(model, X, one_by_one=True)
+    within = model.layers[1](model.layers[0](X)).numpy()
+    expected = incoming(inner, within)
+    np.testing.assert_allclose(inner.layers[-1].moving_mean, expected.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(inner.layers[-1].moving_variance, expected.var(0), rtol=1e-4, atol=1e-5)
 
 
 class Pairs(keras.utils.PyDataset):

@@ -72,6 +72,28 @@ def test_sequences_equal_numpy(name, step, states, unroll, sequence):
         np.testing.assert_allclose(found, state, rtol=1e-12)
 
 
+@cells
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_float32_by_kernels_equals_float64(make, jit_compile, sequence, loaded):
+    """Sequences and their gradients; float64 is left to TensorFlow."""
+
+    def train(dtype):
+        rnn = keras.layers.RNN(make(4, dtype=dtype), return_sequences=True, dtype=dtype)
+        with_random_weights(rnn, sequence)
+
+        @tf.function(jit_compile=jit_compile)
+        def gradients(x):
+            with tf.GradientTape() as tape:
+                y = rnn(x, training=True)
+                loss = tf.reduce_sum(y**2)
+            return [y, *tape.gradient(loss, rnn.trainable_variables)]
+
+        return gradients(tf.constant(sequence, dtype))
+
+    for found, expected in zip(train("float32"), train("float64"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_the_weights_start_as_keras_start_theirs(name):
     """Kernels, forget bias; γ as asked for."""
