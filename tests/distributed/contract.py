@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfopt
-from tfopt import callbacks, layers
+from tfopt import callbacks, layers, losses, schedules
 
 BATCH, STEPS, CLASSES = 24, 50, 3
 RULE, METHOD = 1e-6, 1e-5  # relative and absolute error of all weights after STEPS train steps
@@ -29,6 +29,8 @@ PolynomialDecay = keras.optimizers.schedules.PolynomialDecay
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(2 * BATCH, 6))
 LABELS = (X @ RNG.normal(size=(6, CLASSES)) + RNG.normal(size=(len(X), CLASSES))).argmax(1)
+EPOCHS = {"epochs": 5, "steps_per_epoch": STEPS // 5}
+VALIDATED = EPOCHS | {"validation_data": (X, LABELS), "validation_batch_size": BATCH}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +44,15 @@ class Row:
             would show.
         full: Train on all samples at once, for methods that search along lines.
         callbacks: Makes the callbacks.
+        data: Makes what `fit` is given in place of the same samples over and over.
         fit: Further arguments of `fit`.
-        compile: Further arguments of `compile`.
+        compile: Further arguments of `compile`, or functions that make them.
         tolerance: How near the run on one device.
         equal: Whether several replicas are to come to what one device does; False where, by design, a replica
             sees its share of the batch alone.
         batchwise: Compare with one device that takes the full batch in two steps: over steps as over replicas
             a method asks for one product with the Hessian per evaluation, and not for all of them at once.
+            One that takes it in one step comes to the same weights after as many iterations.
         start: Call the model once before `fit`, for layers that take their start from a batch.
         errors: For each kind of run in which TensorFlow refuses the row, what matches its error.
     """
@@ -58,6 +62,7 @@ class Row:
     dtype: str = "float32"
     full: bool = False
     callbacks: Callable = list
+    data: Callable | None = None
     fit: dict = dataclasses.field(default_factory=dict)
     compile: dict = dataclasses.field(default_factory=dict)
     tolerance: float = RULE
@@ -104,6 +109,12 @@ WRAPPERS = {
         ),
     ],
 }
+TRANSFORMS = {
+    "AdaptiveClip": [
+        lambda **o: tfopt.transforms.AdaptiveClip(tfopt.Momentum(0.05, **o), 0.05, exclude=["top"]),
+        lambda **o: tfopt.transforms.AdaptiveClip(tfopt.Adam(0.01, **o), 0.02),
+    ],
+}
 # What acts on a gradient, all in one run; the averages go to optimizers that keep none themselves.
 OPTIONS = {
     "clip, decay": {"clipnorm": 0.3, "weight_decay": 0.01},
@@ -132,25 +143,26 @@ def numbered(name, settings):
     return [f"{name} {k + 1}" if len(settings) > 1 else name for k in range(len(settings))]
 
 
+def with_options(kinds, averages):
+    """Each maker of each kind with each set of options, several steps per execution."""
+    for kind, makers in kinds.items():
+        for name, make in zip(numbered(kind, makers), makers, strict=True):
+            for label, options in OPTIONS.items():
+                given = options | averages.get(label, {})
+                # The difference of two near numbers that centering takes makes much of float32's rounding.
+                dtype = "float64" if name == "RMSProp 2" else "float32"
+                several = {"steps_per_execution": 10}
+                yield f"{name}, {label}", Row(functools.partial(make, **given), dtype=dtype, compile=several)
+
+
 def rule_rows():
-    """Each rule and wrapper, with each set of options and several steps per execution."""
-    makers = {
-        name: functools.partial(getattr(tfopt, cls), **settings)
+    """Each rule and wrapper."""
+    rules = {
+        cls: [functools.partial(getattr(tfopt, cls), **settings) for settings in rows]
         for cls, rows in RULES.items()
-        for name, settings in zip(numbered(cls, rows), rows, strict=True)
     }
-    wrappers = {
-        name: make
-        for cls, rows in WRAPPERS.items()
-        for name, make in zip(numbered(cls, rows), rows, strict=True)
-    }
-    for name, make in (makers | wrappers).items():
-        for label, options in OPTIONS.items():
-            given = options | (AVERAGES[label] if name in makers else {})
-            # The difference of two near numbers that centering takes makes much of float32's rounding.
-            dtype = "float64" if name == "RMSProp 2" else "float32"
-            several = {"steps_per_execution": 10}
-            yield f"{name}, {label}", Row(functools.partial(make, **given), dtype=dtype, compile=several)
+    yield from with_options(rules, AVERAGES)
+    yield from with_options(WRAPPERS, {})
 
 
 def method_rows():
@@ -203,9 +215,17 @@ LAYERS = {
 }
 
 
+def adam():
+    return tfopt.Adam(0.01)
+
+
+def momentum():
+    """Unlike Adam, moved twice as far by a loss or a gradient twice as large."""
+    return tfopt.Momentum(0.02)
+
+
 def layer_rows():
     """Each layer within a model, and batch normalisation that each replica does for itself."""
-    momentum = lambda: tfopt.Momentum(0.02)  # noqa: E731
     for name, make in LAYERS.items():
         yield name, Row(momentum, layers=make, dtype="float64", start=name == "WeightNormalization")
     alone = between(layers.BatchNormalization)
@@ -222,51 +242,47 @@ def layer_rows():
     )
 
 
-def data():
-    return tf.data.Dataset.from_tensor_slices((X, LABELS)).batch(BATCH)
-
-
 def probe(kind, **options):
     return lambda: [kind(X, LABELS, every=10, batch_size=BATCH, **options)]
 
 
 def callback_rows():
     """Callbacks: what they log has to agree too."""
-    adam = lambda: tfopt.Adam(0.01)  # noqa: E731
-    epochs = {"epochs": 5, "steps_per_epoch": 10}
-    validated = epochs | {"validation_data": (X, LABELS), "validation_batch_size": BATCH}
     yield (
         "EvaluationWeights",
         Row(
             WRAPPERS["PolyakAverage"][0],
             dtype="float64",
             callbacks=lambda: [callbacks.EvaluationWeights()],
-            fit=validated,
+            fit=VALIDATED,
         ),
     )
     for kind in (callbacks.CurvatureMonitor, callbacks.GradientFlow, callbacks.GradientNoiseScale):
-        yield kind.__name__, Row(adam, dtype="float64", callbacks=probe(kind), fit=epochs)
+        yield kind.__name__, Row(adam, dtype="float64", callbacks=probe(kind), fit=EPOCHS)
     yield (
         "LearningRateFinder",
-        Row(adam, dtype="float64", callbacks=lambda: [callbacks.LearningRateFinder(steps=20)], fit=epochs),
+        Row(adam, dtype="float64", callbacks=lambda: [callbacks.LearningRateFinder(steps=20)], fit=EPOCHS),
     )
     backup = lambda: [callbacks.BackupAndRestore(tempfile.mkdtemp(), save_freq=7)]  # noqa: E731
-    yield "BackupAndRestore", Row(adam, dtype="float64", callbacks=backup, fit=epochs)
+    yield "BackupAndRestore", Row(adam, dtype="float64", callbacks=backup, fit=EPOCHS)
     two = lambda dtype: [keras.layers.Dense(n, "tanh", dtype=dtype) for n in (6, 5)]  # noqa: E731
     yield (
         "GreedyPretraining",
         Row(
-            adam, layers=two, dtype="float64", callbacks=lambda: [callbacks.GreedyPretraining(2)], fit=epochs
+            adam, layers=two, dtype="float64", callbacks=lambda: [callbacks.GreedyPretraining(2)], fit=EPOCHS
         ),
     )
     yield (
         "ContinuationStages",
+        # A method with a search, which has to begin anew where the stage changes.
         Row(
-            adam,
+            METHODS["LBFGS"],
             dtype="float64",
+            full=True,
+            tolerance=METHOD,
             callbacks=lambda: [callbacks.ContinuationStages()],
-            fit=epochs,
-            compile={"loss": continuation},
+            fit=EPOCHS,
+            compile={"loss": lambda: softened([2, 3])},
         ),
     )
     yield (
@@ -280,15 +296,96 @@ def callback_rows():
             dtype="float64",
             full=True,
             callbacks=lambda: [callbacks.CommonRandomNumbers("epoch")],
-            fit=epochs,
+            fit=EPOCHS,
             equal=False,
         ),
     )
 
 
-def continuation():
-    loss = lambda smoothing: keras.losses.SparseCategoricalCrossentropy(from_logits=True)  # noqa: E731
-    return tfopt.losses.Continuation([loss(0), loss(1)], [2])
+def crossentropy():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def softened(schedule, temperatures=(4.0, 2.0)):
+    """A continuation from soft logits to plain ones."""
+    stages = [losses.Temperature(crossentropy(), t) for t in temperatures]
+    return losses.Continuation([*stages, crossentropy()], schedule)
+
+
+LOSSES = {
+    "Blend": lambda: losses.Blend(losses.Temperature(crossentropy(), 4.0), crossentropy(), 0.3),
+    "LabelSmoothing": lambda: losses.LabelSmoothing(crossentropy(), 0.2),
+    "Surrogate": lambda: losses.Surrogate(losses.LabelSmoothing(crossentropy(), 0.2), crossentropy()),
+    "Temperature": lambda: losses.Temperature(crossentropy(), 3.0),
+    "ZeroOne, value of Surrogate": lambda: losses.Surrogate(losses.ZeroOne(), crossentropy()),
+}
+CONTINUATIONS = {
+    "Continuation": lambda: softened([2], [3.0]),
+    "ByEpoch": lambda: softened(losses.ByEpoch([1, 3])),
+    "ByStep": lambda: softened(losses.ByStep([15, 35])),
+    "ByPlateau": lambda: softened(losses.ByPlateau(patience=1, min_delta=0.05)),
+}
+
+
+def alternating(dtype):
+    """Labels of which every even number of neighbours, and so every replica, has both in equal parts."""
+    return endless(X.astype(dtype), np.arange(len(X)) % 2, BATCH)
+
+
+def loss_rows():
+    """Each loss, with the logs that it makes."""
+    common = dict(dtype="float64", fit=EPOCHS)
+    for name, make in LOSSES.items():
+        yield name, Row(momentum, compile={"loss": make}, **common)
+    for name, make in CONTINUATIONS.items():
+        moved = lambda: [callbacks.ContinuationStages()]  # noqa: E731
+        yield name, Row(momentum, compile={"loss": make}, callbacks=moved, **common)
+    by_label = lambda: losses.Curriculum(crossentropy(), 0.5, difficulty=lambda y, _: y)  # noqa: E731
+    yield "Curriculum", Row(momentum, compile={"loss": by_label}, data=alternating, **common)
+    self_paced = lambda: losses.Curriculum(crossentropy(), 0.6)  # noqa: E731
+    yield "Curriculum, each replica", Row(momentum, compile={"loss": self_paced}, equal=False, **common)
+
+
+def metric_rows():
+    """Each metric, in training and validation."""
+    metrics = lambda: ["accuracy", tfopt.metrics.ZeroOne()]  # noqa: E731
+    yield "ZeroOne", Row(momentum, dtype="float64", compile={"weighted_metrics": metrics}, fit=VALIDATED)
+
+
+def schedule_rows():
+    """Each schedule, counted in train steps and in updates."""
+    two = {"gradient_accumulation_steps": 2}
+    yield "LinearDecay", Row(lambda: tfopt.SGD(schedules.LinearDecay(0.2, 30)))
+    yield "RobbinsMonro", Row(lambda: tfopt.Adam(schedules.RobbinsMonro(0.05, 0.8, 10), **two))
+
+
+def growing(dtype):
+    sizes = {0: BATCH // 4, 1: BATCH // 2, 3: BATCH}
+    return tfopt.data.GrowingBatches(X.astype(dtype), LABELS, sizes, seed=1)
+
+
+def samples(dtype):
+    return tf.data.Dataset.from_tensor_slices((X.astype(dtype), LABELS))
+
+
+def data_rows():
+    """Each kind of batches."""
+    whole = {"epochs": 6, "steps_per_epoch": None}
+    yield "GrowingBatches", Row(momentum, dtype="float64", data=growing, fit=whole)
+    uneven = lambda dtype: tfopt.data.full_batch(samples(dtype).batch(30))  # noqa: E731
+    yield (
+        "full_batch",
+        Row(
+            functools.partial(METHODS["LBFGS"], gradient_accumulation_steps=2),
+            dtype="float64",
+            tolerance=METHOD,
+            data=uneven,
+        ),
+    )
+    thrice = lambda dtype: tfopt.data.repeat_each(samples(dtype).batch(BATCH), 3).repeat()  # noqa: E731
+    yield "repeat_each", Row(momentum, dtype="float64", data=thrice)
+    stored = lambda dtype: tfopt.data.shuffled(samples(dtype), seed=1).batch(BATCH).repeat()  # noqa: E731
+    yield "shuffled", Row(momentum, dtype="float64", data=stored)
 
 
 # XLA compiles one device's program; under MirroredStrategy a step holds the variables of all replicas.
@@ -303,7 +400,6 @@ def way_rows():
     """Other ways to run a train step; where TensorFlow refuses one, its own error."""
     jit, eager = {"jit_compile": True}, {"run_eagerly": True}
     refused = {"replicas": ACROSS_DEVICES, "workers": COLLECTIVES}
-    adam = lambda: tfopt.Adam(0.01)  # noqa: E731
     yield "Adam, run_eagerly", Row(adam, compile=eager)
     yield "Adam, jit", Row(adam, compile=jit, errors=refused)
     # Last, as collectives may stay aborted after a refusal, which is what a later row sees then.
@@ -314,12 +410,19 @@ def way_rows():
     )
 
 
+# By subpackage of the index; a row's name begins with that of what it trains.
+INDEX = {
+    "optimizers": dict([*rule_rows(), *method_rows()]),
+    "transforms": dict(with_options(TRANSFORMS, {})),
+    "layers": dict(layer_rows()),
+    "callbacks": dict(callback_rows()),
+    "losses": dict(loss_rows()),
+    "metrics": dict(metric_rows()),
+    "schedules": dict(schedule_rows()),
+    "data": dict(data_rows()),
+}
 ROWS: dict[str, Row] = {
-    **dict(rule_rows()),
-    **dict(method_rows()),
-    **dict(layer_rows()),
-    **dict(callback_rows()),
-    **dict(way_rows()),
+    name: row for rows in (*INDEX.values(), dict(way_rows())) for name, row in rows.items()
 }
 
 
@@ -335,28 +438,52 @@ def model_of(row):
             keras.layers.Dense(CLASSES, name="top", dtype=row.dtype),
         ]
     )
-    options = {"jit_compile": False} | row.compile
-    loss = options.pop("loss", lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.compile(row.optimizer(), loss(), weighted_metrics=["accuracy"], **options)
+    given = {"jit_compile": False, "loss": crossentropy, "weighted_metrics": ["accuracy"]} | row.compile
+    model.compile(row.optimizer(), **{name: v() if callable(v) else v for name, v in given.items()})
     return model
 
 
+def endless(x, y, size):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(size).repeat()
+
+
 def batches(row):
-    size = len(X) if row.full else BATCH
-    return tf.data.Dataset.from_tensor_slices((X.astype(row.dtype), LABELS)).batch(size).repeat()
+    if row.data is not None:
+        return row.data(row.dtype)
+    return endless(X.astype(row.dtype), LABELS, len(X) if row.full else BATCH)
 
 
-def alone(row):
-    """The row that one device trains to compare with."""
-    if not row.batchwise:
-        return row
+class UntilIterations(keras.callbacks.Callback):
+    """Ends `fit` when the method has accepted so many iterates."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = self.model.optimizer.result.iterations >= self.count
+
+
+def in_halves(row):
+    """The full batch in two train steps."""
     optimizer = functools.partial(row.optimizer, gradient_accumulation_steps=2)
     return dataclasses.replace(row, optimizer=optimizer, full=False, fit={"steps_per_epoch": 2 * STEPS})
 
 
 def train(row, strategy):
     """Train a row under a strategy, and give back everything it came to, by name."""
-    row = row if strategy.num_replicas_in_sync > 1 else alone(row)
+    if strategy.num_replicas_in_sync > 1 or not row.batchwise:
+        return outcome(*fitted(row, strategy), strategy)
+    model, history = fitted(in_halves(row), strategy)
+    until = functools.partial(UntilIterations, model.optimizer.result.iterations)
+    at_once, _ = fitted(dataclasses.replace(row, compile={}, callbacks=lambda: [until()]), strategy)
+    return outcome(model, history, strategy) | {
+        f"at once {name}": v.numpy() for name, v in named_weights(at_once).items()
+    }
+
+
+def fitted(row, strategy):
+    """A row's model after `fit`, and its logs."""
     keras.config.set_floatx(row.dtype)
     try:
         with strategy.scope():
@@ -367,11 +494,19 @@ def train(row, strategy):
         history = model.fit(batches(row), shuffle=False, verbose=0, callbacks=row.callbacks(), **options)
     finally:
         keras.config.set_floatx("float32")
-    weights = {f"weight {k} {v.name}": v for k, v in enumerate(model.weights)}
-    state = {f"state {k}": v for k, v in enumerate(model.optimizer.variables)}
-    found = {name: np.asarray(v.numpy()) for name, v in (weights | state).items()}
-    found |= {f"history {name}": np.asarray(values) for name, values in history.history.items()}
-    found["replicas differ"] = np.array(differing(strategy, [*weights.values(), *state.values()]))
+    return model, history.history
+
+
+def named_weights(model):
+    return {f"weight {k} {v.name}": v for k, v in enumerate(model.weights)}
+
+
+def outcome(model, history, strategy):
+    """Weights, the optimizer's state, logs, and whether replicas differ."""
+    variables = named_weights(model) | {f"state {k}": v for k, v in enumerate(model.optimizer.variables)}
+    found = {name: np.asarray(v.numpy()) for name, v in variables.items()}
+    found |= {f"history {name}": np.asarray(values) for name, values in history.items()}
+    found["replicas differ"] = np.array(differing(strategy, variables.values()))
     return found
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import importlib.util
+import itertools
 import pathlib
 import re
 
@@ -21,10 +22,7 @@ ROWS = contract.ROWS
 QUICK = ["Adam 1, accumulate", "LBFGS"]
 # What all rows of a way of running may take together, in seconds.
 LIMIT = 3000
-# Each name once; the other options differ in what happens after the gradients have been summed.
-THREE = [name for name in ROWS if not name.endswith("accumulate")]
 WAYS = {"replicas": ("replicas", 1), "two workers": ("workers", 2), "three workers": ("workers", 3)}
-NAMES = {"replicas": list(ROWS), "two workers": list(ROWS), "three workers": THREE}
 
 
 def arrays(path):
@@ -63,14 +61,13 @@ def results(tmp_path_factory, new_cluster, worker_id):
 
 
 def assert_near(found, expected, tolerance):
-    """Weights and results; one device that accumulates has a sum more in its state."""
-    found, expected = (
-        {name: value for name, value in one.items() if not name.startswith("state")}
-        for one in (found, expected)
-    )
     assert found.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], tolerance, tolerance, err_msg=name)
+
+
+def starting_with(prefixes, process):
+    return {name: value for name, value in process.items() if name.startswith(prefixes)}
 
 
 def assert_same_on_each(processes):
@@ -93,15 +90,20 @@ def assert_contract(row, alone, processes):
     assert errors == []
     assert_same_on_each(processes)
     if row.equal:
-        assert_near(processes[0], alone, row.tolerance)
+        # One device that accumulates has a sum more in its state.
+        found, expected = (starting_with(("weight", "history"), one) for one in (processes[0], alone))
+        assert_near(found, expected, row.tolerance)
+    if row.batchwise:
+        found = {f"at once {name}": v for name, v in starting_with("weight", processes[0]).items()}
+        assert_near(found, starting_with("at once", alone), row.tolerance)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("way", "name"), [(way, name) for way in WAYS for name in NAMES[way]])
+@pytest.mark.parametrize(("way", "name"), list(itertools.product(WAYS, ROWS)))
 def test_replicas_and_workers_equal_one_device(way, name, results):
     kind, count = WAYS[way]
     (alone,) = results("alone", 1, tuple(ROWS))
-    processes = results(kind, count, tuple(NAMES[way]))
+    processes = results(kind, count, tuple(ROWS))
     found = [process[name] for process in processes]
     if kind in ROWS[name].errors:
         assert_refused(found, ROWS[name].errors[kind])
@@ -118,13 +120,15 @@ def test_two_workers_equal_one_device(cluster, tmp_path):
         assert_contract(ROWS[name], alone, [process[name] for process in processes])
 
 
-def test_every_name_of_the_index_has_a_row():
-    def missing(names):
-        return [name for name in names if not any(row.startswith(name) for row in ROWS)]
+@pytest.mark.parametrize("package", contract.INDEX)
+def test_every_name_of_the_index_has_a_row(package):
+    # The one function of the layers trains nothing.
+    public = set(getattr(tfopt, package).__all__) - {"recalibrate_batch_norm"}
+    assert {re.split("[ ,]", row)[0] for row in contract.INDEX[package]} == public
 
-    assert missing(tfopt.optimizers.__all__) == []
-    assert missing(set(tfopt.layers.__all__) - {"recalibrate_batch_norm"}) == []
-    assert missing(tfopt.callbacks.__all__) == []
+
+def test_no_row_hides_another():
+    assert len(ROWS) == sum(map(len, contract.INDEX.values())) + len(dict(contract.way_rows()))
 
 
 def test_a_wrong_result_is_seen():
@@ -137,3 +141,13 @@ def test_a_wrong_result_is_seen():
     for alone, processes in ((good, [off, off]), (good, [good, bit]), (good, [good, {**good, "error": "x"}])):
         with pytest.raises(AssertionError):
             assert_contract(row, alone, processes)
+
+
+def test_a_wrong_result_of_products_is_seen():
+    """Where one device that accumulates is wrong like the replicas, and where there is nothing beside it."""
+    good = {"weight 0": np.ones(3), "replicas differ": np.array(0)}
+    row = contract.Row(None, batchwise=True)
+    assert_contract(row, good | {"at once weight 0": np.ones(3)}, [good, good])
+    for alone in (good | {"at once weight 0": np.ones(3) + 1e-5}, good):
+        with pytest.raises(AssertionError):
+            assert_contract(row, alone, [good, good])

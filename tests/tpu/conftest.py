@@ -17,7 +17,7 @@ COMPILE = pathlib.Path(__file__).with_name("compile_for_tpu.py")
 def pytest_collection_modifyitems(items):
     """Every program costs the compiler seconds."""
     for item in items:
-        if COMPILE.parent in item.path.parents:
+        if COMPILE.parent in item.path.parents and "program_of" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
 
 

@@ -40,10 +40,13 @@ LAYERS = keras.layers
 
 
 def perceptron():
-    """Dense layers with this library's normalisations."""
+    """Dense layers with this library's normalisations, on whitened inputs."""
+    whitening = tfopt.layers.Whitening()
+    whitening.adapt(np.random.default_rng(0).normal(size=(64, 16)))
     return keras.Sequential(
         [
             keras.Input((16,)),
+            whitening,
             tfopt.layers.WeightNormalization(LAYERS.Dense(8, "tanh"), data_init=False),
             tfopt.layers.BatchNormalization(),
             LAYERS.Dropout(0.2),
@@ -71,9 +74,16 @@ def convolutional():
 
 
 def recurrent():
-    """A recurrent layer with normalisation in its cell."""
-    cell = tfopt.layers.LayerNormLSTMCell(6)
-    return keras.Sequential([keras.Input((16,)), LAYERS.Reshape((4, 4)), LAYERS.RNN(cell), LAYERS.Dense(3)])
+    """Recurrent layers with normalisation in their cells."""
+    return keras.Sequential(
+        [
+            keras.Input((16,)),
+            LAYERS.Reshape((4, 4)),
+            LAYERS.RNN(tfopt.layers.LayerNormLSTMCell(6), return_sequences=True),
+            LAYERS.RNN(tfopt.layers.LayerNormGRUCell(6)),
+            LAYERS.Dense(3),
+        ]
+    )
 
 
 MODELS = {"perceptron": perceptron, "convolutional": convolutional, "recurrent": recurrent}
@@ -119,6 +129,11 @@ def test_the_train_step_of_models(compiled, program_of, name, policy):
     report = compiled({"step": text})["step"]
     assert report["in place"] >= 8 * sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     assert report["bytes"] >= kept
+
+
+def test_the_models_have_every_layer():
+    parts = [layer for make in MODELS.values() for layer in make()._flatten_layers()]
+    assert set(tfopt.layers.__all__) - {type(part).__name__ for part in parts} == {"recalibrate_batch_norm"}
 
 
 def called_back(x):

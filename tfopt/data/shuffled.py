@@ -117,6 +117,8 @@ def _load(directory, element_spec):
     builder = tfds.builder_from_directory(str(directory / _FOLDER / _NAME / _VERSION))
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     config.options.deterministic = True
+    # By files, every worker would see other samples, in an order of its own.
+    config.options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     stored = builder.as_dataset(split=_SPLIT, shuffle_files=False, read_config=config)
     decode = _nest_codec.decoder(element_spec)
     return stored.map(
