@@ -1,7 +1,7 @@
 """Rows of the contract, and the script that runs them: alone, on two replicas, or as one of several workers.
 
 ``python contract.py KIND FOLDER ROW …`` trains each row in turn and writes what it came to, KIND being one of
-"alone", "replicas" or "workers"; a worker finds its place in TF_CONFIG. The global batch is the same for all.
+"alone", "replicas", "workers" or "tpu"; a worker finds its place in TF_CONFIG. The global batch is the same for all.
 """
 
 import dataclasses
@@ -444,7 +444,7 @@ def model_of(row):
 
 
 def endless(x, y, size):
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(size).repeat()
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(size, drop_remainder=True).repeat()
 
 
 def batches(row):
@@ -527,7 +527,17 @@ def strategy_of(kind):
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    if kind == "tpu":
+        return tpu_strategy(os.environ["TFOPT_TPU"])
     return tfopt.distribute.multi_worker_strategy(timeout=120)
+
+
+def tpu_strategy(name):
+    """All cores of a TPU; "local" is the name of a TPU VM's own."""
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
 
 
 def main(kind, folder, *names):

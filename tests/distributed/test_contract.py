@@ -4,6 +4,7 @@ import fcntl
 import functools
 import importlib.util
 import itertools
+import os
 import pathlib
 import re
 
@@ -23,6 +24,9 @@ QUICK = ["Adam 1, accumulate", "LBFGS"]
 # What all rows of a way of running may take together, in seconds.
 LIMIT = 3000
 WAYS = {"replicas": ("replicas", 1), "two workers": ("workers", 2), "three workers": ("workers", 3)}
+# On a machine that has one; docs/tpu.md says how.
+if "TFOPT_TPU" in os.environ:
+    WAYS["tpu"] = ("tpu", 1)
 
 
 def arrays(path):
