@@ -1,6 +1,7 @@
 """minimize on classical test functions: minima, evaluations beside SciPy's, statuses, structure."""
 
 import itertools
+import logging
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 import tfopt
 from tfopt.line_search import Exact, StrongWolfe
 from tfopt.minimize import Status
+from tfopt.repair import stopped_moments
 
 METHODS = {
     "LBFGS": tfopt.LBFGS,
@@ -416,6 +418,28 @@ def test_bad_arguments_are_named(options, part):
 def test_a_start_that_is_no_real_vector_is_refused(start):
     with pytest.raises(ValueError, match="x0"):
         tfopt.minimize(lambda x: x, start)
+
+
+def spread(x):
+    """Its second derivatives are wrong: the variance stops the gradient of its mean."""
+    return tf.nn.moments(x**2, [0])[1]
+
+
+@pytest.mark.parametrize(
+    ("function", "method", "warns"),
+    [
+        (spread, "CoordinateDescent", True),
+        (tf.function(spread), "CoordinateDescent", True),
+        (spread, "SteepestDescent", False),
+        (rosenbrock, "CoordinateDescent", False),
+    ],
+    ids=["plain", "in a tf.function", "without products", "sound"],
+)
+def test_second_derivatives_through_moments_are_warned_of(function, method, warns, caplog):
+    stopped_moments._warn.cache_clear()
+    with caplog.at_level(logging.WARNING, "tfopt"):
+        solve(function, [-1.2, 1.0], method=method, max_evaluations=1)
+    assert ["tf.nn.moments" in message for message in caplog.messages] == [True] * warns
 
 
 def test_a_function_that_is_no_scalar_is_refused():

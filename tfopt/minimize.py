@@ -2,15 +2,15 @@
 
 import copy
 
-import numpy as np
 import tensorflow as tf
 
 from tfopt._check import require, require_integer, require_not_negative
 from tfopt.optimizers._descent import DescentMachine, Phase
 from tfopt.optimizers._flat import answered
 from tfopt.optimizers._machine import Context, Evaluation, Row
-from tfopt.optimizers._result import Result, Status, status_of
+from tfopt.optimizers._result import Status, result_of
 from tfopt.optimizers._vectors import dense, precision
+from tfopt.repair.stopped_moments import warn_of_stopped_moments
 
 
 def minimize(fun, x0, method="LBFGS", tol=1e-6, max_evaluations=1000, callback=None):
@@ -135,14 +135,14 @@ class Run:
 
     def to_the_end(self, max_evaluations, callback):
         """Evaluate until something ends it."""
-        point, state, count = self.space.start, self._first_state(), tf.constant(0)
-        limit = tf.constant(max_evaluations)
+        point, state = self.space.start, self._first_state()
+        limit = tf.constant(max_evaluations, tf.float64)
         # Traced by hand: TensorFlow warns where one function is traced again and again, as here for each run.
         traced = tf.function(self._advance, autograph=False)
-        advance = traced.get_concrete_function(point, state, count, limit)
+        advance = traced.get_concrete_function(point, state, limit)
         while True:
-            point, state, count = advance(point, state, count, limit)
-            result = self._result(state, count, max_evaluations)
+            point, state = advance(point, state, limit)
+            result = self._result(state, max_evaluations)
             if result.status is not Status.RUNNING:
                 return result
             if callback(result):
@@ -153,42 +153,36 @@ class Run:
         size = self.space.start.shape[0]
         return {slot.name: slot.value(size, self.space.dtype) for slot in self.machine.slots}
 
-    def _advance(self, point, state, count, limit):
+    def _advance(self, point, state, limit):
         """Evaluate until the run or its budget has ended; with a callback, until the next iterate."""
         before = state["iterations"]
 
-        def goes_on(point, state, count):
-            under_way = tf.equal(count, 0) | tf.equal(state["phase"], float(Phase.SEARCH))
+        def goes_on(point, state):
+            begins, searches = (tf.equal(state["phase"], float(p)) for p in (Phase.START, Phase.SEARCH))
             same = tf.equal(state["iterations"], before) if self.one_by_one else True
-            return (count < limit) & under_way & same
+            return (state["evaluations"] < limit) & (begins | searches) & same
 
-        return tf.while_loop(goes_on, self._evaluate, (point, state, count))
+        return tf.while_loop(goes_on, self._evaluate, (point, state))
 
-    def _evaluate(self, point, state, count):
+    def _evaluate(self, point, state):
         with tf.GradientTape() as tape:
             tape.watch(point)
             value = tf.convert_to_tensor(self.fun(self.space.nest(point)))
         require(value.shape.rank == 0, "minimize", "fun", self.fun, f"a scalar, got shape {value.shape}")
         gradient = tape.gradient(value, point, unconnected_gradients="zero")
-        now = Context(tf.cast(count + 1, tf.float64), self.rate, (1.0,), precision=precision(value.dtype))
+        if self.machine.curvature:
+            warn_of_stopped_moments(tf.compat.v1.get_default_graph())
+        t = state["evaluations"] + 1.0
+        now = Context(t, self.rate, (1.0,), precision=precision(value.dtype))
         evaluation = Evaluation([gradient], value)
         curvature = Hessian(lambda x: self.fun(self.space.nest(x)), point)
         (point,), new = answered(self.machine, evaluation, [point], state, now, curvature)
-        return point, {name: written(state[name], value) for name, value in new.items()}, count + 1
+        return point, {name: written(state[name], value) for name, value in new.items()}
 
-    def _result(self, state, count, max_evaluations):
-        status = status_of(state["phase"])
-        if status is Status.RUNNING and int(count) >= max_evaluations:
-            status = Status.MAX_EVALUATIONS
-        return Result(
-            x=self.space.nest(state["iterate"]),
-            fun=float(state["value"]),
-            grad_norm=float(np.max(np.abs(state["gradient"]))),
-            iterations=int(state["iterations"]),
-            evaluations=int(count),
-            products=int(state.get("products", 0)),
-            status=status,
-        )
+    def _result(self, state, max_evaluations):
+        result = result_of(self.machine, lambda name: state.get(name, 0), self.space.nest(state["iterate"]))
+        spent = result.status is Status.RUNNING and result.evaluations >= max_evaluations
+        return result._replace(status=Status.MAX_EVALUATIONS) if spent else result
 
 
 def written(old, new):

@@ -70,7 +70,7 @@ THREADS = ("-O1", "-g", "-fsanitize=thread")
 
 
 def least_cases():
-    """For each harness, of an instruction set: rules × types × gradients × averages × options; layouts × ..."""
+    """Of each harness, for an instruction set."""
     rules = (ROOT / "custom_ops" / "rules" / "index.inc").read_text().count("\nTFOPT_RULE(")
     layouts = (
         (ROOT / "tests" / "custom_ops" / "normalize_reference.h").read_text().split("kGeometries[] = {")[1]

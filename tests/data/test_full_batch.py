@@ -35,6 +35,25 @@ def test_it_never_ends_and_weights_of_the_data_stay():
     np.testing.assert_array_equal(even[2], np.ones(4))
 
 
+@pytest.mark.parametrize("given", ["targets", "weights", "floatx"])
+def test_no_digit_of_float64_is_lost(given):
+    own = np.linspace(0.1, 2.0, 11) if given == "weights" else np.ones(11)
+    data = {"targets": (X, Y.astype("float64")), "weights": (X, Y, own), "floatx": (X, Y)}[given]
+    keras.config.set_floatx("float64" if given == "floatx" else "float32")
+    try:
+        pieces = list(tfopt.data.full_batch(parts(*data)).take(3).as_numpy_iterator())
+    finally:
+        keras.config.set_floatx("float32")
+    weights = np.concatenate([weight for *_, weight in pieces])
+    share = np.repeat([12 / 11, 9 / 11], [8, 3])
+    np.testing.assert_allclose(weights, share * own, rtol=1e-15)
+
+
+def test_float32_stays_float32():
+    *_, weight = next(tfopt.data.full_batch(parts(X.astype("float64"), Y)).as_numpy_iterator())
+    assert weight.dtype == np.float32
+
+
 @pytest.mark.parametrize("chosen", [None, True, False])
 def test_pipelines_are_not_tuned_unless_the_data_say_so(chosen):
     """A private fault of TensorFlow's stands behind it; what is tested is the option that steps around it."""

@@ -152,6 +152,8 @@ def test_the_zero_one_error_stands_beside_the_loss():
         (keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)), None, 0.5),
         (tfopt.PolyakAverage(tfopt.SGD(0.2)), None, 0.2),
         (tfopt.LBFGS(), None, 0.01),
+        (tfopt.BlockCoordinateDescent(tfopt.LBFGS()), None, 0.01),
+        (tfopt.BlockCoordinateDescent(tfopt.SGD(0.2)), None, 0.2),
         (keras.optimizers.SGD(0.0), None, 0.01),
     ],
 )

@@ -231,7 +231,7 @@ def test_accumulation_in_every_type(calls, instructions, draw, dtype):
 
 
 @pytest.mark.parametrize("draw", [dense, some_rows])
-@pytest.mark.parametrize("dtype", ("float16", "bfloat16"))
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_gradients_may_be_wider_than_weights(calls, dtype, draw):
     """In float32, where they are as exact as the slots."""
     wider = lambda rng, shape, _: draw(rng, shape, "float32")  # noqa: E731
@@ -340,7 +340,7 @@ def test_fused_equals_rule_compiled_by_xla(calls, rule):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ("float64", "float16", "bfloat16"))
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 @EACH_RULE
 @pytest.mark.usefixtures("lowering")
 def test_every_type_compiled_by_xla(calls, rule, dtype):
@@ -354,7 +354,8 @@ def test_every_type_compiled_by_xla(calls, rule, dtype):
 )
 def test_xlas_own_operations_compute_the_rule(portably, rule, dtype):
     """What programs for other devices consist of, run here, against the rule, uncompiled."""
-    how = {"shapes": [(), (17,), (31, 67)], "dtypes": (dtype,), "steps": 3, "weight_decay": 0.05, "clipnorm": 3.0}
+    how = {"shapes": [(), (17,), (31, 67)], "dtypes": (dtype,), "steps": 3}
+    how |= {"weight_decay": 0.05, "clipnorm": 3.0}
     lowered = portably(lambda: run(RULES[rule], wrap=compiled, **how))
     assert_same(lowered, run(RULES[rule], fused=False, **how), TOLERANCES[dtype])
 

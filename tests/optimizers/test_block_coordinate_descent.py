@@ -425,6 +425,62 @@ def test_digits_train_layer_by_layer_with_lbfgs():
     assert accuracy > 0.99
 
 
+def evaluated(optimizer, weights, loss):
+    """One evaluation, eagerly."""
+    natives = [weight.value for weight in weights]
+    with tf.GradientTape() as tape:
+        value = loss(natives)
+    optimizer.scale_loss(value)
+    optimizer.apply(tape.gradient(value, natives), weights)
+
+
+def test_the_result_is_that_of_all_blocks():
+    """An evaluation whose point is one block's end and the next one's start counts once."""
+    root = RNG.normal(size=(4, 4))
+    matrix = root @ root.T + np.eye(4)
+
+    def loss(parts):
+        x = tf.concat(parts, axis=0)
+        return 0.5 * tf.tensordot(x, tf.linalg.matvec(matrix, x), 1) - tf.reduce_sum(x)
+
+    optimizer = blocks_around(tfopt.ConjugateGradient(tolerance=1e-2), ["a", "b"], steps_per_block=2)
+    weights = [keras.Variable(np.zeros(2), dtype="float64", name=name) for name in "ab"]
+    assert optimizer.result is None
+    statuses = []
+    for count in range(1, 41):
+        evaluated(optimizer, weights, loss)
+        result = optimizer.result
+        x = np.concatenate(result.x)
+        steep = np.abs(matrix @ x - 1.0).max()
+        assert result.fun == pytest.approx(float(loss(result.x)), rel=1e-12, abs=1e-12)
+        assert result.grad_norm == pytest.approx(steep, rel=1e-9)
+        assert (result.evaluations, result.products) == (count, 0)
+        assert (result.status is tfopt.Status.CONVERGED) == (steep <= 1e-2)
+        statuses.append(result.status)
+    assert statuses == sorted(statuses, key=[tfopt.Status.RUNNING, tfopt.Status.CONVERGED].index)
+    assert {tfopt.Status.RUNNING, tfopt.Status.CONVERGED} == set(statuses)
+
+
+def test_a_loss_that_is_not_finite_is_told():
+    optimizer = blocks_around(tfopt.SteepestDescent(), ["a"])
+    evaluated(optimizer, [keras.Variable([-1.0], name="a")], lambda x: tf.reduce_sum(tf.math.log(x[0])))
+    assert optimizer.result.status is tfopt.Status.NOT_FINITE
+
+
+def test_progress_shows_the_loss_of_the_iterate():
+    model, seen = model_with(blocks_around(tfopt.SteepestDescent(line_search="backtracking"))), []
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
+    train(model, 30, callbacks=[tfopt.callbacks.EvaluationWeights(), look])
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == model.optimizer.result.fun < seen[0]
+
+
+def test_a_first_order_method_has_no_result():
+    optimizer = blocks_around(tfopt.SGD(0.1), ["a"])
+    evaluated(optimizer, [keras.Variable([1.0], name="a")], lambda x: tf.reduce_sum(x[0]))
+    assert optimizer.result is None
+
+
 @pytest.mark.parametrize("inner", ["nesterov", "lbfgs"])
 def test_configuration_round_trip(inner):
     made = blocks_around(EVERY[inner](), [("low", "net/top/kernel"), ("bias",)], 4, "random", seed=3)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt import Status
 
 METHODS = {
     "LBFGS": lambda **o: tfopt.LBFGS(history=4, **o),
@@ -90,6 +91,9 @@ def test_fit_and_minimize_take_the_same_path(make):
     np.testing.assert_allclose(
         weights_of(model), np.concatenate([np.ravel(w) for w in found.x]), rtol=1e-7, atol=1e-9
     )
+    seen = model.optimizer.result
+    assert seen.evaluations == found.evaluations == 12
+    assert (seen.iterations, seen.products, seen.status) == (found.iterations, found.products, Status.RUNNING)
 
 
 @SOME_AND_SLOW_OTHERS
@@ -215,17 +219,64 @@ def test_before_the_first_pass_the_history_shows_no_loss_of_an_iterate_that_is_n
     assert losses[1] == losses[2] == model.optimizer.result.fun
 
 
+def test_passes_that_were_broken_off_are_no_evaluations():
+    """Between two fits the batches so far are given up: two passes of 4 in 12 train steps."""
+    model = model_with(tfopt.LBFGS(gradient_accumulation_steps=4))
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(12).repeat()
+    model.fit(batches, steps_per_epoch=3, verbose=0)
+    assert model.optimizer.result is None
+    for _ in range(2):
+        model.fit(batches, steps_per_epoch=6, verbose=0)
+    assert model.optimizer.result.evaluations == 2
+
+
+def test_passes_for_a_product_are_no_evaluations():
+    model = model_with(tfopt.NewtonCG(max_cg=3, gradient_accumulation_steps=2))
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(24).repeat()
+    model.fit(batches, steps_per_epoch=24, verbose=0)
+    result = model.optimizer.result
+    assert result.products > result.evaluations > 1
+    assert result.evaluations + result.products == 12
+
+
+def vectors_of(optimizer, n=400):
+    """The state in vectors of the size of all weights; what does not grow with them counts for nothing."""
+    optimizer.build([keras.Variable(tf.zeros(n))])
+    sizes = [int(np.prod(v.shape)) for _, v in optimizer.named_state()]
+    return sum(size // n for size in sizes)
+
+
+# What the docstrings say; n is 400.
+MEMORY = {
+    "LBFGS": (lambda **o: tfopt.LBFGS(history=7, **o), 2 * 7 + 3, 1),
+    "BFGS": (tfopt.BFGS, 400 + 3, 1),
+    "ConjugateGradient": (tfopt.ConjugateGradient, 3, 1),
+    "exact": (lambda **o: tfopt.ConjugateGradient(beta="exact", **o), 4, 2),
+    "SteepestDescent": (tfopt.SteepestDescent, 3, 1),
+    "Newton": (tfopt.Newton, 4, 400 + 1),
+    "NewtonCG": (tfopt.NewtonCG, 6, 2),
+    "CoordinateDescent": (tfopt.CoordinateDescent, 3, 2),
+    "line_search": (lambda **o: tfopt.CoordinateDescent(step="line_search", **o), 3, 1),
+}
+
+
+@pytest.mark.parametrize(("make", "vectors", "more"), MEMORY.values(), ids=MEMORY)
+def test_the_state_takes_the_memory_that_is_documented(make, vectors, more):
+    assert vectors_of(make()) == vectors
+    assert vectors_of(make(gradient_accumulation_steps=2)) == vectors + more
+
+
 def test_the_result_tells_how_the_run_stands():
     optimizer = tfopt.LBFGS(tolerance=1e-2)
     model = model_with(optimizer)
     assert optimizer.result is None
     train(model, 7)
     result = optimizer.result
-    assert (result.status, result.evaluations, result.products) == (tfopt.Status.RUNNING, 7, 0)
+    assert (result.status, result.evaluations, result.products) == (Status.RUNNING, 7, 0)
     assert 0 < result.iterations < 7
     np.testing.assert_array_equal(np.concatenate([np.ravel(part) for part in result.x]), weights_of(model))
     train(model, 60)
-    assert optimizer.result.status is tfopt.Status.CONVERGED
+    assert optimizer.result.status is Status.CONVERGED
     assert optimizer.result.grad_norm <= 1e-2
 
 

@@ -34,7 +34,7 @@ def test_one_step_solves_a_quadratic(options):
     found = tfopt.minimize(quadratic, np.zeros(5), method=tfopt.Newton(**options), tol=1e-9)
     assert found.iterations == 1
     np.testing.assert_allclose(found.x, np.linalg.solve(Q, B), rtol=1e-10)
-    assert found.products == 5
+    assert (found.products, found.message) == (5, "")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
@@ -72,6 +72,7 @@ def test_enough_damping_or_absolute_eigenvalues_lead_past_it(options):
     found = tfopt.minimize(between_two_valleys, START, method=tfopt.Newton(**options), tol=1e-10)
     assert found.status is tfopt.Status.CONVERGED
     np.testing.assert_allclose(np.abs(found.x), [0.0, 1.0], atol=1e-8)
+    assert ("not positive definite" in found.message) is (options == {})
 
 
 def test_the_damping_it_takes_is_told(caplog):
@@ -80,8 +81,11 @@ def test_the_damping_it_takes_is_told(caplog):
     x = RNG.normal(size=(16, 3))
     with caplog.at_level(logging.INFO, "tfopt"):
         model.fit(tf.data.Dataset.from_tensors((x, np.sign(x[:, :1]))).repeat(), steps_per_epoch=8, verbose=0)
-    assert "not positive definite" in caplog.text
-    assert model.optimizer.state_value("damping") > 0.0
+    said, damping = model.optimizer.result.message, model.optimizer.state_value("damping")
+    assert said in caplog.text
+    assert "not positive definite" in said
+    assert said.endswith(f"stands at {damping:.3g}.")
+    assert damping > 0.0
 
 
 def test_where_the_model_is_good_the_damping_goes_back_to_nothing():

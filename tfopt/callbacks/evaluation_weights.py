@@ -3,7 +3,6 @@
 import keras
 
 from tfopt._check import require
-from tfopt.optimizers._descent import Phase
 from tfopt.optimizers._direction_optimizer import DirectionOptimizer
 from tfopt.optimizers._glue import MachineOptimizer
 
@@ -74,7 +73,7 @@ class EvaluationWeights(keras.callbacks.Callback):
         if logs is None or "loss" not in logs or not isinstance(optimizer, DirectionOptimizer):
             return
         # Before the first batch, or the first pass over all of them, there is no iterate.
-        if float(optimizer.state_value("phase")) != Phase.START:
+        if optimizer.state_value("evaluations"):
             logs["loss"] = float(optimizer.state_value("value"))
 
     def _training(self):

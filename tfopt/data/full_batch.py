@@ -1,5 +1,6 @@
 """The full batch, whole or in parts."""
 
+import keras
 import tensorflow as tf
 
 from tfopt._batches import is_endless, untuned
@@ -30,7 +31,8 @@ def full_batch(batches):
             sizes in every pass. Read once to count.
 
     Returns:
-        An endless `tf.data.Dataset` of (x, y, sample_weight), the weights float32 of shape [bₖ].
+        An endless `tf.data.Dataset` of (x, y, sample_weight), the weights of shape [bₖ]: float64 where y, the
+        weights of `batches` or Keras' floatx are, else float32.
 
     Raises:
         ValueError: If `batches` is no such dataset, or holds no samples.
@@ -55,13 +57,20 @@ def full_batch(batches):
     )
     require(int(samples) > 0, "full_batch", "batches", batches, "at least one sample")
 
+    dtype = _dtype_of(batches.element_spec[1:])
+
     def weighted(x, y, sample_weight=None):
         size = _size((x,))
-        share = tf.cast(tf.cast(count * size, tf.float64) / tf.cast(samples, tf.float64), tf.float32)
-        weight = tf.fill([size], share)
-        return x, y, weight if sample_weight is None else weight * tf.cast(sample_weight, tf.float32)
+        weight = tf.fill([size], tf.cast(count * size / samples, dtype))
+        return x, y, weight if sample_weight is None else weight * tf.cast(sample_weight, dtype)
 
     return untuned(batches.map(weighted).repeat())
+
+
+def _dtype_of(targets):
+    """float32, unless digits would be lost with it."""
+    wide = any(part.dtype == tf.float64 for part in tf.nest.flatten(targets))
+    return tf.float64 if wide or keras.config.floatx() == "float64" else tf.float32
 
 
 def _size(batch):

@@ -16,7 +16,7 @@ from tfopt.analysis.output_marginals import kind_of, losses_of
 from tfopt.callbacks._probe import rate_of
 from tfopt.curvature.classify_critical_point import Kind
 from tfopt.diagnose.section import Check, Picture, Section
-from tfopt.optimizers._direction_optimizer import DirectionOptimizer
+from tfopt.optimizers._glue import MachineOptimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +220,7 @@ def learning_rate_of(model, given):
         return float(given)
     optimizer = model.optimizer
     known = isinstance(optimizer, keras.optimizers.Optimizer) and hasattr(optimizer, "learning_rate")
-    known = known and not isinstance(optimizer, DirectionOptimizer)
+    known = known and not (isinstance(optimizer, MachineOptimizer) and optimizer.machine.flat)
     rate = rate_of(optimizer) if known else 0.0
     return rate if math.isfinite(rate) and rate > 0 else 0.01
 

@@ -2,6 +2,7 @@
 
 import enum
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double
@@ -54,6 +55,7 @@ class DescentMachine(Machine):
         self.slots = (
             *(Slot(name, shape=lambda n: (n,)) for name in ("iterate", "gradient", "direction")),
             *direction.slots,
+            Slot("evaluations", scalar=True),
             *(Slot(name, scalar=True) for name in scalars),
             *(Slot(f"search_{name}", scalar=True) for name in search.names),
         )
@@ -81,6 +83,7 @@ class DescentMachine(Machine):
         }
         ordered = [choices[code] for code in sorted(choices)]
         following = tf.switch_case(tf.cast(verdict, tf.int32), ordered)
+        following["evaluations"] = state["evaluations"] + 1.0
         return [following.pop("point")], state | following
 
     def restart(self):
@@ -123,8 +126,16 @@ class DescentMachine(Machine):
         return [following.pop("point")], following
 
     def report(self, value):
-        """One sentence on the run, for the log."""
+        """One sentence on the run."""
         return self.direction.report(value)
+
+    def grad_norm(self, value):
+        """Largest absolute component of the gradient at the iterate."""
+        return float(np.max(np.abs(value("gradient"))))
+
+    def phase(self, value):
+        """How the run stands."""
+        return Phase(int(value("phase")))
 
     def _go_on(self, state, searched):
         """The search asks for another trial."""

@@ -3,8 +3,6 @@
 import enum
 from typing import Any, NamedTuple
 
-from tfopt.optimizers._descent import Phase
-
 
 class Status(enum.Enum):
     """How a minimisation stands, with a sentence each.
@@ -34,14 +32,17 @@ class Result(NamedTuple):
     """What a minimisation has found.
 
     Attributes:
-        x: The best iterate: in the structure and dtypes of `x0`, or for a model a list of arrays, one for
-            each trainable variable.
+        x: The last iterate accepted, which is the best one unless steps are fixed: in the structure and dtypes
+            of `x0`, or for a model a list of arrays, one for each trainable variable.
         fun: The function there, a Python number.
         grad_norm: Largest absolute component of the gradient there.
         iterations: Number of iterates accepted after the start.
-        evaluations: Number of evaluations of function and gradient.
+        evaluations: Number of evaluations of function and gradient that the method has taken. In `fit` that
+            is of passes over the accumulated batches: neither one broken off, nor one for a product alone,
+            over several batches or replicas, is among them.
         products: Number of products with the Hessian, which cost about two gradients each.
         status: `Status`; its value is a sentence.
+        message: What else the method has to tell, a sentence, or "".
 
     Example:
         >>> import tfopt
@@ -59,8 +60,18 @@ class Result(NamedTuple):
     evaluations: int
     products: int
     status: Status
+    message: str = ""
 
 
-def status_of(phase):
-    """The status that a value of the scalar "phase" means."""
-    return Status.__members__.get(Phase(int(phase)).name, Status.RUNNING)
+def result_of(machine, value, x):
+    """How a run stands at the iterate `x`; ``value(name)`` is an entry of the state, 0 if there is none."""
+    return Result(
+        x=x,
+        fun=float(value("value")),
+        grad_norm=machine.grad_norm(value),
+        iterations=int(value("iterations")),
+        evaluations=int(value("evaluations")),
+        products=int(value("products")),
+        status=Status.__members__.get(machine.phase(value).name, Status.RUNNING),
+        message=machine.report(value),
+    )

@@ -71,8 +71,8 @@ class BFGS(DirectionOptimizer):
 
     The chapter's lines lack the minus sign of d. Pairs whose sᵀy is not clearly positive are left out, so
     that M stays positive definite. Each train step is one evaluation; what is said at `tfopt.LBFGS` on
-    batches holds here too. Memory and time of a step grow with the square of the number n of weights; above
-    `max_parameters` the optimizer refuses and names `LBFGS`.
+    batches holds here too. Memory for n weights: n² + 3n numbers, with `gradient_accumulation_steps` n more;
+    time of a step in the order of n². Above `max_parameters` the optimizer refuses and names `LBFGS`.
 
     Args:
         learning_rate: First trial of each search in units of the quasi-Newton step.

@@ -9,11 +9,11 @@ from tfopt._check import require, require_choice, require_integer
 from tfopt.line_search._search import choose, double, noise
 from tfopt.optimizers._blocks import blocks_of, require_blocks
 from tfopt.optimizers._descent import Phase
-from tfopt.optimizers._glue import MachineOptimizer
+from tfopt.optimizers._direction_optimizer import DirectionOptimizer
 from tfopt.optimizers._machine import Evaluation, Machine, Slot, constrained, decayed
 from tfopt.optimizers._noise import require_seed
 from tfopt.optimizers._turns import UNDECIDED, Turns
-from tfopt.optimizers._vectors import dot
+from tfopt.optimizers._vectors import dot, largest
 from tfopt.optimizers._wrapper import config_of, options_of, require_inner
 
 
@@ -142,7 +142,7 @@ class BlockSearchMachine(Machine):
 
     def __init__(self, inner, blocks, steps, turns):
         self.inner, self.given, self.steps, self.turns = inner, blocks, steps, turns
-        self.slots = (*inner.slots, *turns.slots)
+        self.slots = (*inner.slots, Slot("grad_norm", scalar=True), *turns.slots)
 
     def arrange(self, paths, shapes):
         """Divide the variables."""
@@ -177,12 +177,15 @@ class BlockSearchMachine(Machine):
         accepted = after["iterations"] > state["iterations"]
         stuck = after["phase"] > float(Phase.SEARCH)
         after["taken"] = begun["taken"] + double(accepted)
+        at_iterate = accepted | tf.not_equal(state["phase"], float(Phase.SEARCH))
+        after["grad_norm"] = choose(at_iterate, largest(g), state["grad_norm"])
         # Within the rounding of the loss a search may accept what gains nothing.
         gain = begun["value"] - after["value"]
         idle = stuck | (accepted & (gain <= noise(begun["value"], context.precision)))
         over = idle | (after["taken"] >= self.steps)
         barred = choose(idle, begun["block"], UNDECIDED)
-        passed = self.turns.passed(begun | {"iterations": after["iterations"]}, len(self.blocks), barred)
+        common = {name: after[name] for name in ("iterations", "grad_norm")}
+        passed = self.turns.passed(begun | common, len(self.blocks), barred)
         return tf.cond(
             over,
             lambda: tf.cond(
@@ -192,6 +195,16 @@ class BlockSearchMachine(Machine):
             ),
             lambda: ([tf.identity(moved)], _same(after)),
         )
+
+    def grad_norm(self, value):
+        """Largest absolute component of the gradient at the iterate, in all blocks."""
+        return float(value("grad_norm"))
+
+    def phase(self, value):
+        """How the run stands: the end of one block's search is none of it."""
+        if not math.isfinite(value("value")):
+            return Phase.NOT_FINITE
+        return Phase.CONVERGED if self.grad_norm(value) <= self.inner.tolerance else Phase.SEARCH
 
     def _search(self, evaluation, x, state, context):
         """The inner machine's step with the gradient of the active block; nothing else moves."""
@@ -244,7 +257,7 @@ def _norm(tensors):
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
-class BlockCoordinateDescent(MachineOptimizer):
+class BlockCoordinateDescent(DirectionOptimizer):
     """Block coordinate descent: moves one block of the weights at a time with `inner`, and holds the others.
 
     With θ divided into blocks θ₁ … θ_B and b the block whose turn it is::
@@ -265,7 +278,10 @@ class BlockCoordinateDescent(MachineOptimizer):
     iterate, which may take several evaluations, and a turn begins without the history of turns before: of
     another block it means nothing. A turn also ends where the search finds nothing to gain beyond the
     loss's rounding; "greedy" then leaves that block out of the next choice. Train such a method as it wants
-    to be trained, on the full batch.
+    to be trained, on the full batch. Its `result` is that of all weights: evaluations and iterations of all
+    blocks, the gradient's norm over all of them, CONVERGED where that is within the tolerance of `inner`,
+    NOT_FINITE, or else RUNNING, for a block that has stalled is passed over and comes back. With a
+    first-order `inner` it is None.
 
     The gradient of all weights is computed whatever the block. While training, the model's variables hold
     what `inner` wants evaluated, when `fit` ends the iterate; for validation inside `fit` add

@@ -113,7 +113,8 @@ class ConjugateGradient(DirectionOptimizer):
     as two gradients, and in `fit` comes as said at `tfopt.NewtonCG`. On a quadratic in n dimensions with
     `line_search="exact"` all of them end after n steps, with directions that are conjugate. Starts again from
     −g after `restart_every` steps, and wherever d would not lead down. Each train step is one evaluation;
-    what is said at `tfopt.LBFGS` on batches holds here too. Memory: 3 vectors of the size of all weights.
+    what is said at `tfopt.LBFGS` on batches holds here too. Memory: 3 vectors of the size of all weights,
+    with "exact" 4; with `gradient_accumulation_steps` one more, with "exact" two.
 
     Args:
         learning_rate: Length of the very first trial step; later ones follow from the last step taken. With

@@ -144,7 +144,8 @@ class CoordinateDescent(DirectionOptimizer):
     a small α each visit gains only a share of about 2α, whereas Newton's method is there after one step. For
     a network use `BlockCoordinateDescent`. Each train step is one evaluation and, on one device, one product;
     over replicas and in accumulation the product has a train step (a pass) of its own. What is said at
-    `tfopt.LBFGS` on batches holds here too. Memory: 3 vectors of the size of all weights.
+    `tfopt.LBFGS` on batches holds here too. Memory: 3 vectors of the size of all weights, with
+    `gradient_accumulation_steps` one more, for step="newton" two.
 
     Args:
         learning_rate: Length of the very first trial step where nothing is known of the scale.

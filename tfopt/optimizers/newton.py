@@ -86,7 +86,7 @@ class NewtonStep(CurvedDirection):
             return ""
         return (
             f"Newton: the Hessian was not positive definite in {times} iterations, where the damping was "
-            "raised until it was."
+            f"raised until it was; it stands at {value('damping'):.3g}."
         )
 
     def _solve(self, h, g, damping, scale):
@@ -148,8 +148,8 @@ class Newton(DirectionOptimizer):
     On a quadratic with α = 0 one step is enough. Where H has negative eigenvalues the plain step leads to the
     nearest critical point, of whatever kind. What is done about it depends on `solver`:
 
-    * "cholesky": α grows until H + αI is positive definite, so that d leads down; how often is told at the
-      end of `fit`.
+    * "cholesky": α grows until H + αI is positive definite, so that d leads down; how often, and where it
+      stands, is told by `result.message` and in the log at the end of `fit`.
     * "saddle_free": |H| + αI, with the absolute eigenvalues of H, so that d leads away from saddles.
     * "eigh": H + αI as it is, flat directions left out: the chapter's plain step. It may walk into a saddle,
       and since it need not lead down, takes `line_search="fixed"` only.
@@ -159,9 +159,9 @@ class Newton(DirectionOptimizer):
 
     The n × n Hessian is made of exact products, a chunk of rows at a time, once per iteration, on one device
     within the train step; over several replicas or with `gradient_accumulation_steps` with a train step (a
-    pass) of its own. It takes about 2n gradients' time and n² memory, and its factor n³ operations; above
-    `max_parameters` the optimizer refuses and names `NewtonCG`. What is said at `tfopt.LBFGS` on batches
-    holds here too.
+    pass) of its own. It takes about 2n gradients' time, and its factor n³ operations. Memory: 4n numbers, in
+    a step H and its factor besides; with `gradient_accumulation_steps` n² + n more. Above `max_parameters`
+    the optimizer refuses and names `NewtonCG`. What is said at `tfopt.LBFGS` on batches holds here too.
 
     Args:
         learning_rate: First trial of each search in units of the Newton step.

@@ -128,7 +128,8 @@ class NewtonCG(DirectionOptimizer):
     that a step is one evaluation of loss and gradient and up to `max_cg` products; over several replicas or
     with `gradient_accumulation_steps`, where a product is a sum over all of them, one product each train step
     (each pass) until the solve ends. What is said at `tfopt.LBFGS` on batches holds here too. Memory: 6
-    vectors of the size of all weights, and what a second differentiation of the loss takes.
+    vectors of the size of all weights, with `gradient_accumulation_steps` 8, and what a second
+    differentiation of the loss takes.
 
     Args:
         learning_rate: First trial of each search in units of the Newton step.

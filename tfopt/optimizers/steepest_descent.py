@@ -20,7 +20,8 @@ class SteepestDescent(DirectionOptimizer):
 
     Consecutive gradients are at right angles, so that in a long valley the path is a zig-zag;
     `ConjugateGradient` costs no more and avoids it. Each train step is one evaluation; what is said at
-    `tfopt.LBFGS` on batches holds here too.
+    `tfopt.LBFGS` on batches holds here too. Memory: 3 vectors of the size of all weights,
+    with `gradient_accumulation_steps` one more.
 
     Args:
         learning_rate: Length of the very first trial step; later ones follow from the last step taken. With

@@ -97,7 +97,8 @@ def _scope(stop):
 @functools.cache
 def _warn(names, by_keras):
     cure = (
-        "Call tfopt.repair_keras() before the model is compiled or traced."
+        "Call tfopt.repair_keras() before the model is compiled or traced; in a function of your own use "
+        "tf.reduce_mean in place of tf.nn.moments."
         if by_keras
         else "Use tf.reduce_mean in place of tf.nn.moments, or trace what was traced before the repair again."
     )
