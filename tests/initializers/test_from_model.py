@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfopt.initializers import FromModel, _glue
+from tfopt.layers import WeightNormalization
 
 L = keras.layers
 
@@ -137,6 +138,90 @@ def test_many_weights_of_one_name_are_paired_in_order():
     assert "mha/kernel 4" in found.matched
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# -- Weight normalization --------------------------------------------------------------------------------
+
+WRAPPED = {
+    "dense": (lambda: L.Dense(3), (4,)),
+    "separable": (lambda: L.SeparableConv1D(3, 2), (6, 4)),
+    "recurrent": (lambda: L.GRU(3), (6, 4)),
+    "embedding": (lambda: L.Embedding(9, 3), (6,)),
+}
+
+
+def with_layer(kind, wrap, **options):
+    """A model of one layer called "a", weight-normalised or not, and inputs for it."""
+    make, shape = WRAPPED[kind]
+    layer = make()
+    if wrap:
+        layer = WeightNormalization(layer, name="a", **options)
+    else:
+        layer = type(layer).from_config(layer.get_config() | {"name": "a"})
+    x = np.random.default_rng(0).integers(0, 9, size=(5, *shape)).astype(np.float32)
+    return keras.Sequential([keras.Input(shape), layer]), x
+
+
+@pytest.mark.parametrize("wrapped", [(True, False), (False, True), (True, True)], ids=str)
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_weight_normalized_layers_answer_the_same(kind, wrapped):
+    """In either direction, and the first batch does not start them anew."""
+    (one, x), (other, _) = (with_layer(kind, wrap) for wrap in wrapped)
+    scrambled(one)
+    if wrapped[0] and one.layers[0].initialized is not None:
+        one.layers[0].initialized.assign(True)
+    found = FromModel(one).apply(other, strict=True)
+    assert found.mismatched == found.missing == found.unused == []
+    assert any(name.startswith("a/") and name.endswith("_g") for name in found.matched) == all(wrapped)
+    np.testing.assert_allclose(other(x), one(x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(other(x, training=True), one(x), rtol=1e-5, atol=1e-5)
+
+
+def test_two_weight_normalized_layers_keep_length_and_direction():
+    one, other = (with_layer("dense", True, data_init=start)[0] for start in (True, False))
+    scrambled(one)
+    FromModel(one).apply(other, strict=True)
+    kept = dict(zip([w.name for w in other.weights], other.get_weights(), strict=True))
+    for weight in one.weights:
+        if weight.name != "initialized":
+            np.testing.assert_array_equal(kept[weight.name], weight)
+
+
+def test_a_layer_that_starts_from_a_batch_keeps_what_it_is_given():
+    one, x = with_layer("dense", True, data_init=False)
+    other, _ = with_layer("dense", True)
+    scrambled(one)
+    FromModel(one).apply(other, strict=True)
+    np.testing.assert_allclose(other(x, training=True), one(x), rtol=1e-5, atol=1e-5)
+
+
+def test_kernels_of_one_shape_whose_units_lie_along_other_axes():
+    one, other = (
+        keras.Sequential([keras.Input((6, 3)), WeightNormalization(kind(3, 2), name="a")])
+        for kind in (L.Conv1D, L.Conv1DTranspose)
+    )
+    FromModel(scrambled(one)).apply(other, strict=True)
+    np.testing.assert_allclose(other.layers[0].kernels[0], one.layers[0].kernels[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrapped", [(True, False), (False, True)], ids=str)
+def test_strict_sees_a_normalized_kernel_that_is_not_matched(wrapped):
+    one, other = (
+        keras.Sequential([keras.Input((4,)), WeightNormalization(layer, name="a") if wrap else layer])
+        for layer, wrap in zip((L.Dense(3, name="a"), L.Dense(2, name="a")), wrapped, strict=True)
+    )
+    with pytest.raises(ValueError, match="nothing fits a/kernel, a/bias"):
+        FromModel(one).apply(other, strict=True)
+    before = other.get_weights()
+    assert FromModel(one).apply(other).mismatched == ["a/kernel", "a/bias"]
+    for old, new in zip(before, other.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_an_initializer_takes_the_normalized_kernel():
+    one = scrambled(with_layer("dense", True)[0])
+    start = FromModel(one, layer="a", weight="kernel")
+    np.testing.assert_allclose(start((4, 3)), one.layers[0].kernels[0], rtol=1e-6)
 
 
 def test_types_are_converted():

@@ -1,6 +1,7 @@
 """What every normalisation layer keeps to: saving, policies, training, odd inputs, masks, errors."""
 
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -157,6 +158,99 @@ def test_one_sample_does_not_see_the_others(row_of_a_sample, problem):
     np.testing.assert_allclose(by_alone, by_x[:1], rtol=1e-4, atol=1e-6)
 
 
+# -- Other inputs than a layer was built for -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 5, 6), (4, 2, 3, 6)])
+def test_layer_normalization_serves_every_rank(shape):
+    """Built for another one, in training and at inference: γ, β, gradients and all as built for this one."""
+    rng = np.random.default_rng(0)
+    x, upstream = rng.normal(size=(2, *shape))
+    found = []
+    for built_for in ((None, 3, 6), shape):
+        layer = layers.LayerNormalization(dtype="float64")
+        layer.build(built_for)
+        layer.gamma.assign(np.arange(1.0, 7.0))
+        layer.beta.assign(np.arange(6.0))
+        with tf.GradientTape() as tape:
+            tensor = tf.constant(x)
+            tape.watch(tensor)
+            y = layer(tensor, training=True)
+        weights = [tensor, *(weight.value for weight in layer.trainable_variables)]
+        found.append([y, layer(x), *tape.gradient(y, weights, output_gradients=tf.constant(upstream))])
+    for part, expected in zip(*found, strict=True):
+        np.testing.assert_array_equal(part, expected)
+    keras_layer = keras.layers.LayerNormalization(dtype="float64")
+    keras_layer.build(shape)
+    keras_layer.set_weights([np.arange(1.0, 7.0), np.arange(6.0)])
+    np.testing.assert_allclose(found[0][0], keras_layer(x), rtol=1e-12)
+
+
+def test_layer_normalization_of_several_axes_serves_every_rank():
+    layer = layers.LayerNormalization(axis=(-3, -1), dtype="float64")
+    layer.build((None, 4, 5, 6))
+    layer.gamma.assign(np.random.default_rng(1).normal(size=(4, 6)))
+    x = np.random.default_rng(0).normal(size=(3, 2, 4, 5, 6))
+    np.testing.assert_allclose(layer(x)[1], layer(x[1]), rtol=1e-12)
+
+
+def test_a_model_that_shares_a_layer_between_ranks(saved_and_loaded, tmp_path):
+    layer, inputs = layers.LayerNormalization(), keras.Input((5, 6))
+    model = keras.Model(inputs, layer(keras.layers.GlobalAveragePooling1D()(layer(inputs))))
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(8, 5, 6)).astype(np.float32)
+    model.fit(x, np.ones((8, 6)), verbose=0)
+    expected = layers.LayerNormalization()
+    expected.build((None, 6))
+    expected.set_weights(layer.get_weights())
+    np.testing.assert_allclose(model(x), expected(tf.reduce_mean(expected(x), 1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(saved_and_loaded(model, tmp_path)(x), model(x))
+
+
+UNFIT = {
+    "layer, features": (layers.LayerNormalization, (8, 6), (8, 1), "expected axis -1 of input shape to have"),
+    "layer, no axis": (
+        lambda **k: layers.LayerNormalization(axis=(-2, -1), **k),
+        *((8, 5, 6), (8, 6), "expected min_ndim=3, found ndim=2"),
+    ),
+    "layer, counted from the start": (
+        lambda **k: layers.LayerNormalization(axis=1, **k),
+        *((8, 5, 6), (8, 5), "expected ndim=3, found ndim=2"),
+    ),
+    "instance, channels": (layers.InstanceNormalization, (8, 5, 6), (8, 5, 1), "expected axis 2 of input"),
+    "instance, rank": (
+        layers.InstanceNormalization,
+        (8, 5, 6),
+        (8, 5, 5, 6),
+        "expected ndim=3, found ndim=4",
+    ),
+    "instance, positions": (
+        lambda **k: layers.InstanceNormalization(scale_shape="element", **k),
+        *((8, 5, 6), (8, 1, 6), "expected axis 1 of input shape to have value 5"),
+    ),
+    "group, channels": (
+        lambda **k: layers.GroupNormalization(2, scale_shape="group", **k),
+        *((8, 6), (8, 4), "expected axis 1 of input shape to have value 6"),
+    ),
+    "group, rank": (
+        lambda **k: layers.GroupNormalization(2, **k),
+        *((8, 6), (8, 5, 6), "expected ndim=2, found ndim=3"),
+    ),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False, "scale": False}], ids=["full", "bare"])
+@pytest.mark.parametrize("case", UNFIT)
+def test_inputs_that_do_not_fit_are_refused(case, options):
+    make, built_for, given, message = UNFIT[case]
+    layer = make(**options)
+    layer(np.ones(built_for))
+    with pytest.raises(ValueError, match=message):
+        layer(np.ones(given))
+    with pytest.raises(ValueError, match=message):
+        layer(keras.Input(given[1:]))
+
+
 # -- Masks -----------------------------------------------------------------------------------------------
 
 
@@ -287,6 +381,13 @@ REFUSED = [
     (lambda: layers.LayerNormalization(axis=1, scale_shape="channel").build((2, 3, 4)), "the last axis"),
     (lambda: layers.BatchNormalization(axis=4).build((2, 3)), "an axis from 0 to 1"),
     (lambda: layers.InstanceNormalization()(np.ones((2, 3, 4)), mask=np.ones((2, 3, 4, 1))), "mask="),
+    (lambda: layers.LayerNormalization(axis="last"), "axis='last'): expected an integer or several"),
+    (lambda: layers.LayerNormalization(axis=()), "axis=()"),
+    (lambda: layers.LayerNormalization(axis=(1, 2.5)), "axis=(1, 2.5)"),
+    (lambda: layers.GroupNormalization(True), "groups=True"),
+    (lambda: layers.BatchNormalization(center="no"), "center='no'): expected True or False"),
+    (lambda: layers.LayerNormalization(scale=None), "scale=None): expected True or False"),
+    (lambda: layers.GroupNormalization(2, fused=1), "fused=1): expected True or False"),
 ]
 
 
@@ -295,6 +396,32 @@ def test_refusals_say_what_is_allowed(make, message):
     with pytest.raises(ValueError) as caught:
         make()
     assert message in str(caught.value)
+
+
+KINDS = (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.InstanceNormalization,
+)
+
+
+@pytest.mark.parametrize("axis", [None, 1.5, True, [1.7], "last"], ids=repr)
+@pytest.mark.parametrize("make", KINDS)
+def test_an_axis_is_an_integer(make, axis):
+    with pytest.raises(ValueError, match=rf"^{make.__name__}\(axis=.*\): expected an integer"):
+        make(axis=axis)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_integers_of_numpy_are_taken(make):
+    """And kept as Python's, so that the configuration is JSON."""
+    more = {"groups": np.int64(2)} if make is layers.GroupNormalization else {}
+    layer = make(axis=np.int64(-1), **more)
+    own = {name: layer.get_config()[name] for name in layer.arguments}
+    assert json.loads(json.dumps(own)) == own
+    assert layer(np.ones((2, 3, 4))).shape == (2, 3, 4)
+    assert layers.LayerNormalization(axis=[np.int32(1), 2]).axis == (1, 2)
 
 
 @pytest.mark.parametrize(

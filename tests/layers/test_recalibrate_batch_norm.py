@@ -177,6 +177,11 @@ def test_refusals():
         (renorm, X, {}, "none with renorm=True"),
         (model, endless, {}, "without repeat()"),
         (model, X[:0], {}, "at least one batch"),
+        (model, None, {}, "expected an array, a nest of arrays"),
+        (model, [], {}, "expected an array, a nest of arrays"),
+        (model, X.tolist(), {}, "expected an array, a nest of arrays"),
+        (model, (x for x in [X]), {}, "a tf.data.Dataset or a PyDataset"),
+        (model, [X, X[:5]], {}, "of equally many samples"),
         (model, X, {"batch_size": 0}, "batch_size >= 1"),
     ):
         with pytest.raises(ValueError) as caught:

@@ -233,7 +233,7 @@ def test_the_first_batch_of_channels_first():
         + wrapper.layer.bias,
         [0, 3, 1, 2],
     )
-    data_init.first_batch(wrapper.layer, wrapper._normalized.kernels, wrapper.initialized, tf.constant(x))
+    data_init.first_batch(wrapper.layer, wrapper.normalized.kernels, wrapper.initialized, tf.constant(x))
     twin(x.transpose(0, 2, 3, 1), training=True)
     for a, b in zip(wrapper.trainable_weights, twin.trainable_weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)
@@ -348,6 +348,22 @@ def test_a_batch_of_one_leaves_the_start_to_the_next():
     np.testing.assert_array_equal(wrapper(x[:1], training=True).numpy(), wrapper(x[:1]).numpy())
     assert not wrapper.initialized.numpy()
     np.testing.assert_allclose(moments(wrapper(x, training=True))[1], 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("shape", [(5,), (7, 5)], ids=str)
+def test_an_empty_batch_leaves_the_start_to_the_next(shape, compiled):
+    empty, x = np.ones((0, *shape), np.float32), data((20, *shape))
+    wrapper = wrapped(lambda: L.Dense(3), x)
+    before = wrapper.get_weights()
+    signature = [tf.TensorSpec((None, *shape), tf.float32)]
+    call = lambda x: wrapper(x, training=True)  # noqa: E731
+    call = tf.function(call, input_signature=signature) if compiled else call
+    assert call(empty).shape == (0, *shape[:-1], 3)
+    for old, new in zip(before, wrapper.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_allclose(moments(call(x)), [[0] * 3, [1] * 3], atol=1e-4)
+    assert wrapper.initialized.numpy()
 
 
 def test_a_zero_direction_is_zero_with_finite_gradients():
@@ -541,6 +557,23 @@ def test_saving_and_loading(name, tmp_path):
     loaded.load_weights(tmp_path / "model.weights.h5")
 
 
+def test_a_layer_that_is_not_built_is_saved_and_copied(tmp_path):
+    """As Keras' wrappers copy theirs: unbuilt, and with the weights when it is."""
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(WeightNormalization(L.Dense(3)))
+    )
+    assert not again.built
+    json = keras.Sequential([WeightNormalization(L.Dense(3))]).to_json()
+    assert keras.models.model_from_json(json).layers[0](np.ones((2, 4))).shape == (2, 3)
+    timed = L.TimeDistributed(WeightNormalization(L.Dense(3)))
+    assert L.TimeDistributed.from_config(timed.get_config())(np.ones((2, 5, 4))).shape == (2, 5, 3)
+    both = L.Bidirectional(L.RNN(WeightNormalization(L.GRUCell(3))))
+    model = keras.Sequential([keras.Input((5, 4)), both])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(data((2, 5, 4))), model(data((2, 5, 4))))
+
+
 @pytest.mark.slow
 def test_continued_training_after_loading_is_equal(tmp_path):
     model = network()
@@ -578,6 +611,48 @@ def test_remove_in_a_model():
     )
     assert [type(layer).__name__ for layer in plain.layers] == ["Dense"] * 3
     np.testing.assert_allclose(plain(x).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+@pytest.mark.parametrize("around", [lambda layer: layer, L.TimeDistributed], ids=["itself", "inside"])
+def test_a_quantised_layer_is_refused(around, mode):
+    x = data(SERIES)
+    model = keras.Sequential([keras.Input(SERIES[1:]), WeightNormalization(around(L.Dense(3)))])
+    model.predict(x, verbose=0)
+    model.quantize(mode)
+    for call in (model, lambda x: model.predict(x, verbose=0)):
+        with pytest.raises(ValueError, match=r"computes with v in the place of w. Call remove\(\) before"):
+            call(x)
+
+
+def test_remove_does_not_fold_into_a_quantised_layer():
+    wrapper = wrapped(lambda: L.Dense(3), data(ROWS))
+    wrapper.layer.quantize("int8")
+    with pytest.raises(ValueError, match=r"remove\(layer=.*expected a layer that is not quantised yet"):
+        wrapper.remove()
+
+
+def test_what_remove_returns_can_be_quantised():
+    x = data(ROWS)
+    wrapper = wrapped(lambda: L.Dense(3), x)
+    scrambled(wrapper)
+    expected = wrapper(x)
+    plain = wrapper.remove()
+    plain.quantize("int8")
+    assert wrapper.remove() is plain
+    np.testing.assert_allclose(plain(x), expected, atol=0.05 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("make", [lambda: L.Dense(3), lambda: L.Embedding(9, 3)], ids=["dense", "embedding"])
+def test_low_rank_adaptation_comes_after_remove(make):
+    x = data("tokens" if isinstance(make(), L.Embedding) else ROWS)
+    wrapper = wrapped(make, x)
+    scrambled(wrapper)
+    expected = wrapper(x)
+    wrapper.layer.enable_lora(2)
+    with pytest.raises(ValueError, match=r"has LoRA enabled.* Call remove\(\) before"):
+        wrapper(x)
+    np.testing.assert_allclose(wrapper.remove()(x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16", "bfloat16", "float64"])
@@ -753,6 +828,7 @@ def test_the_scope_around_is_where_keras_keeps_it():
         (lambda: WeightNormalization(L.Dense(2)).remove(), r"WeightNormalization.remove\(built=False\)"),
         (lambda: WeightNormalization(L.Dense(2)).kernels, r"WeightNormalization.kernels\(built=False\)"),
         (lambda: WeightNormalization("dense"), "supported layer type"),
+        (lambda: WeightNormalization(L.Dense(2), data_init="no"), r"\(data_init='no'\): expected True or"),
     ],
 )
 def test_errors_say_what_is_expected(call, message):

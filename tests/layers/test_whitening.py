@@ -269,6 +269,24 @@ def test_short_types_only_round_the_answer(policy):
     np.testing.assert_allclose(tf.cast(y, tf.float32).numpy(), wide(x).numpy(), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("refused", [np.arange(10.0), np.ones((1, 10)), np.ones((2, 2))], ids=np.shape)
+def test_data_that_were_refused_leave_the_layer_open_to_others(refused):
+    layer = Whitening(n_components=3)
+    with pytest.raises(ValueError):
+        layer.adapt(refused)
+    assert not layer.built
+    x = correlated()
+    layer.adapt(x)
+    assert (layer.rank, layer(x).shape) == (3, (len(x), 3))
+
+
+def test_batches_of_other_features_are_refused():
+    layer = Whitening()
+    layer.update_state(np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"update_state\(data='5 features'\): expected 4 features"):
+        layer.update_state(np.ones((3, 5)))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -276,6 +294,10 @@ def test_short_types_only_round_the_answer(policy):
         (lambda: Whitening(n_components=0), r"Whitening\(n_components=0\)"),
         (lambda: Whitening(epsilon=-1), r"Whitening\(epsilon=-1\)"),
         (lambda: Whitening(n_components=4).adapt(np.ones((5, 3))), r"n_components=4\): expected at most .*3"),
+        (
+            lambda: Whitening(n_components=4).update_state(np.ones((5, 3))),
+            r"n_components=4\): expected at most",
+        ),
         (lambda: Whitening().adapt(np.ones((1, 3))), r"Whitening\(samples=1\): expected at least two"),
         (lambda: Whitening().adapt(np.ones((0, 3))), r"Whitening.adapt\(data='shape \(0, 3\)'\)"),
         (lambda: Whitening().adapt([[np.nan, 1.0]]), r"Whitening.adapt\(data=.*finite"),

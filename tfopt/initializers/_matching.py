@@ -5,6 +5,8 @@ import collections
 import keras
 
 from tfopt.initializers._model_match import ModelMatch, Row
+from tfopt.layers._weight_normalization.kernels import Kernel
+from tfopt.layers.weight_normalization import kernels_within
 
 
 def named_weights(model):
@@ -41,6 +43,20 @@ def _by_name(weights):
     return named
 
 
+def plain(weights, kernels):
+    """The weights of a layer with `Kernel`s, which stand for w, in the place of g, v and what sets them."""
+    own = [kernels[id(weight)] for weight in weights.values() if id(weight) in kernels]
+    hidden = {id(part) for kernel in own for part in (kernel.g, kernel.started)}
+    return {
+        name: kernels.get(id(weight), weight) for name, weight in weights.items() if id(weight) not in hidden
+    }
+
+
+def value(weight):
+    """What a variable or a `Kernel` holds."""
+    return weight.weight() if isinstance(weight, Kernel) else weight
+
+
 def counterparts(model_paths, source_paths):
     """{path in the model: path in the source}: equal ones, else the only ones whose last name is equal."""
     pairs = {path: path for path in model_paths if path in source_paths}
@@ -62,9 +78,16 @@ def _by_last_name(paths):
 
 
 def match(model, source):
-    """(`ModelMatch`, [(weight of the model, weight of the source)]) of two models."""
+    """(`ModelMatch`, [(weight of the model, weight of the source)]) of two models.
+
+    A kernel that is normalised in one of the models alone is a `Kernel` there.
+    """
     ours, theirs = named_weights(model), named_weights(source)
     pairs = counterparts(ours, theirs)
+    kernels, offered_kernels = kernels_within(model), kernels_within(source)
+    for path, other in pairs.items():
+        if not _normalized_alike(ours[path], kernels, theirs[other], offered_kernels):
+            ours[path], theirs[other] = plain(ours[path], kernels), plain(theirs[other], offered_kernels)
     rows, assignments, used = [], [], set()
     for path, weights in ours.items():
         offered = theirs.get(pairs.get(path), {})
@@ -81,6 +104,20 @@ def match(model, source):
         if id(weight) not in used
     )
     return ModelMatch((*rows, *unused)), assignments
+
+
+def _normalized_alike(weights, kernels, others, other_kernels):
+    """Whether g and v of two layers mean the same, and none of the first's is still to be set by a batch."""
+    ours, theirs = (
+        {name: known[id(weight)] for name, weight in own.items() if id(weight) in known}
+        for own, known in ((weights, kernels), (others, other_kernels))
+    )
+    same = {name: kernel.axes for name, kernel in ours.items()} == {
+        name: kernel.axes for name, kernel in theirs.items()
+    }
+    return same and all(
+        kernel.started is None or theirs[name].started is not None for name, kernel in ours.items()
+    )
 
 
 def _row(path, name, weight, other):

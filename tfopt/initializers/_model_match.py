@@ -31,6 +31,7 @@ class ModelMatch:
 
     Attributes:
         rows: A `Row` for each weight: those of the model in its order, then those that only the source has.
+            Where weight normalization is in one of them alone, one for each kernel w, none for g and v.
     """
 
     rows: tuple

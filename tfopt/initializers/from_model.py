@@ -8,7 +8,8 @@ import keras
 
 from tfopt._check import require
 from tfopt.initializers._glue import layers_being_built
-from tfopt.initializers._matching import match, named_weights
+from tfopt.initializers._matching import match, named_weights, plain, value
+from tfopt.layers.weight_normalization import kernels_within
 
 
 def _is_model_file(path):
@@ -27,6 +28,8 @@ class FromModel(keras.initializers.Initializer):
     Layers answer to each other if the path of names is the same (an encoder's "conv" is "encoder/conv"), or
     else if the last name is, and only one layer of either model has it. Names that Keras makes up count on
     from model to model, so name the layers. Moving statistics are taken too, the optimizer's state is not.
+    Between a layer in `tfopt.layers.WeightNormalization` and a plain one of the wrapper's name the kernels
+    w = g v/‖v‖ are taken: into the wrapped one as v = w, g = ‖w‖, which no first batch changes any more.
 
     As an initializer of one weight, such as `kernel_initializer=FromModel("other.keras")`, it looks for the
     layer that is being built and for the weight it initializes there; weights of one layer and one shape
@@ -96,7 +99,7 @@ class FromModel(keras.initializers.Initializer):
         if strict and left:
             raise ValueError(f"FromModel.apply(strict=True): nothing fits {', '.join(left)}.")
         for weight, other in assignments:
-            weight.assign(other)
+            weight.assign(value(other))
         return found
 
     def __call__(self, shape, dtype=None):
@@ -114,7 +117,7 @@ class FromModel(keras.initializers.Initializer):
         fitting = {name: w for name, w in offered.items() if tuple(w.shape) == tuple(shape)}
         chosen = self._chosen(fitting, layers[-1] if layers else None)
         if len(chosen) == 1:
-            return keras.ops.cast(next(iter(chosen.values())), dtype)
+            return keras.ops.cast(value(next(iter(chosen.values()))), dtype)
         if self.fallback is not None and not chosen:
             return self.fallback(shape, dtype=dtype)
         raise ValueError(self._complaint(layers, tuple(shape), offered, chosen))
@@ -138,7 +141,7 @@ class FromModel(keras.initializers.Initializer):
         for name in [self.layer] if self.layer else reversed(names):
             paths = [path for path in layers if "/".join(path) == name or (path and path[-1] == name)]
             if len(paths) == 1:
-                return layers[paths[0]]
+                return plain(layers[paths[0]], kernels_within(self._model()))
         return {}
 
     def _chosen(self, fitting, layer):

@@ -1,5 +1,6 @@
 """Normalisation of each sample by groups of its channels, which instance normalisation is a case of."""
 
+import keras
 import tensorflow as tf
 
 from tfopt._check import require
@@ -37,6 +38,7 @@ class GroupedLayer(NormalizationLayer):
         shared = [lengths.get(axis, 1) for axis in range(rank)]
         per_channel = self.scale_shape in ("channel", "element")
         self.view = [*shared[:at], self.split[0], self.split[1] if per_channel else 1, *shared[at + 1 :]]
+        self.input_spec = keras.InputSpec(ndim=rank, axes={**lengths, at: channels})
         lengths[at] = channels if per_channel else self.split[0]
         self.add_scale_and_offset([lengths[axis] for axis in sorted(lengths)])
 

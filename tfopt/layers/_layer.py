@@ -1,5 +1,7 @@
 """What all normalisation layers share: scale and offset, masks, configuration."""
 
+import numbers
+
 import keras
 import tensorflow as tf
 
@@ -29,7 +31,7 @@ class NormalizationLayer(keras.layers.Layer):
         parts = {name: options.pop(name, self.initial.get(name)) for name in self.parts}
         super().__init__(autocast=False, **options)
         require_not_negative(type(self).__name__, epsilon=epsilon)
-        require(isinstance(fused, bool), type(self).__name__, "fused", fused, "True or False")
+        require_flags(type(self).__name__, center=center, scale=scale, fused=fused)
         self.fused = fused
         self.epsilon = epsilon
         self.center = center
@@ -93,6 +95,23 @@ def expanded(owner, mask, rank, channel_axis):
     for _ in range(rank - 1 - mask.shape.rank):
         mask = mask[..., None]
     return tf.expand_dims(mask, channel_axis)
+
+
+def require_flags(owner, **arguments):
+    """Require each keyword argument to be True or False."""
+    for name, value in arguments.items():
+        require(isinstance(value, bool), owner, name, value, "True or False")
+
+
+def is_integer(value):
+    """True for an integer of Python or NumPy that is not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def integral_axis(owner, axis):
+    """The argument `axis` as an int, checked to be an integer."""
+    require(is_integer(axis), owner, "axis", axis, "an integer")
+    return int(axis)
 
 
 def positive_axis(owner, axis, rank, first=0):

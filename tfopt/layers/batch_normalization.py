@@ -5,13 +5,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfopt._check import require, require_choice, require_fraction
+from tfopt._check import require_choice, require_fraction
 from tfopt.layers._layer import (
     INITIAL,
     NormalizationLayer,
     expanded,
+    integral_axis,
     known_lengths,
     positive_axis,
+    require_flags,
     scale_and_offset,
     to_floating,
 )
@@ -91,8 +93,8 @@ class BatchNormalization(NormalizationLayer):
         if momentum is not None:
             require_fraction(owner, momentum=momentum)
         require_choice(owner, ("channel", "unit"), per=per)
-        require(isinstance(synchronized, bool), owner, "synchronized", synchronized, "True or False")
-        self.axis = int(axis)
+        require_flags(owner, synchronized=synchronized)
+        self.axis = integral_axis(owner, axis)
         self.momentum = momentum
         self.per = per
         self.synchronized = synchronized

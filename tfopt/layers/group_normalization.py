@@ -4,6 +4,7 @@ import keras
 
 from tfopt._check import require, require_choice
 from tfopt.layers._grouped import GroupedLayer, require_divisor
+from tfopt.layers._layer import integral_axis, is_integer
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
@@ -57,12 +58,12 @@ class GroupNormalization(GroupedLayer):
     def __init__(self, groups=32, axis=-1, scale_shape="channel", **options):
         super().__init__(**options)
         owner = "GroupNormalization"
-        whole = isinstance(groups, int) and not isinstance(groups, bool)
-        require(whole and (groups > 0 or groups == -1), owner, "groups", groups, "an integer above 0, or -1")
+        fits = is_integer(groups) and (groups > 0 or groups == -1)
+        require(fits, owner, "groups", groups, "an integer above 0, or -1")
         shapes = ("channel", "group", "element", "group_element")
         require_choice(owner, shapes, scale_shape=scale_shape)
-        self.groups = groups
-        self.axis = int(axis)
+        self.groups = int(groups)
+        self.axis = integral_axis(owner, axis)
         self.scale_shape = scale_shape
 
     def groups_of(self, channels):

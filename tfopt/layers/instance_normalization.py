@@ -4,6 +4,7 @@ import keras
 
 from tfopt._check import require, require_choice
 from tfopt.layers._grouped import GroupedLayer
+from tfopt.layers._layer import integral_axis
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
@@ -51,7 +52,7 @@ class InstanceNormalization(GroupedLayer):
     def __init__(self, axis=-1, scale_shape="channel", **options):
         super().__init__(**options)
         require_choice("InstanceNormalization", ("channel", "element"), scale_shape=scale_shape)
-        self.axis = int(axis)
+        self.axis = integral_axis("InstanceNormalization", axis)
         self.scale_shape = scale_shape
 
     def build(self, input_shape):

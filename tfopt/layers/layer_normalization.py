@@ -1,5 +1,7 @@
 """LayerNormalization: each sample by the mean and variance of its own features."""
 
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 
@@ -7,6 +9,7 @@ from tfopt._check import require, require_choice
 from tfopt.layers._layer import (
     NormalizationLayer,
     expanded,
+    is_integer,
     known_lengths,
     positive_axis,
     scale_and_offset,
@@ -36,7 +39,8 @@ class LayerNormalization(NormalizationLayer):
     Differs from Keras: second derivatives are right, γ may be shared along the axes, masks count.
 
     Args:
-        axis: Axis or axes to take statistics over, not the first; their lengths must be known.
+        axis: Axis or axes to take statistics over, not the first; their lengths must be known. Counted from
+            the end, they serve inputs of every rank, once built for those lengths.
         scale_shape: Shape of γ and β: "element", one for each element that is normalised together, or
             "channel", one for each index of the last axis, which `axis` must then hold.
         epsilon: ε >= 0, in squared units of the inputs.
@@ -67,25 +71,34 @@ class LayerNormalization(NormalizationLayer):
     def __init__(self, axis=-1, scale_shape="element", **options):
         super().__init__(**options)
         require_choice("LayerNormalization", ("element", "channel"), scale_shape=scale_shape)
-        self.axis = axis if isinstance(axis, int) else tuple(axis)
+        self.axis = _integral_axes(axis)
         self.scale_shape = scale_shape
 
     def build(self, input_shape):
         owner, rank = "LayerNormalization", len(input_shape)
         wanted = (self.axis,) if isinstance(self.axis, int) else self.axis
         axes = sorted({positive_axis(owner, axis, rank, first=1) for axis in wanted})
-        require(len(axes) == len(wanted) > 0, owner, "axis", self.axis, "one axis or several different ones")
+        require(len(axes) == len(wanted), owner, "axis", self.axis, "one axis or several different ones")
         if self.scale_shape == "channel":
             require(axes[-1] == rank - 1, owner, "axis", self.axis, 'the last axis for scale_shape="channel"')
         own = axes[-1:] if self.scale_shape == "channel" else axes
-        self.axes = tuple(axes)
-        self.view = [input_shape[axis] if axis in own else 1 for axis in range(rank)]
-        self.add_scale_and_offset(known_lengths(owner, input_shape, own))
+        lengths = dict(zip(own, known_lengths(owner, input_shape, own), strict=True))
+        # Counted from the end, so that they are right for inputs of other ranks too.
+        self.axes = tuple(axis - rank for axis in axes)
+        self.view = tuple(lengths.get(axis, 1) for axis in range(own[0], rank))
+        self.input_spec = keras.InputSpec(
+            ndim=None if max(wanted) < 0 else rank,
+            min_ndim=1 - self.axes[0],
+            axes={axis - rank: length for axis, length in lengths.items()},
+        )
+        self.add_scale_and_offset(list(lengths.values()))
 
     def call(self, inputs, mask=None, training=None):
         x = to_floating(inputs, self.compute_dtype)
-        gamma, beta = scale_and_offset(self, self.view, wide(x).dtype)
-        region = Region(self.axes, self._mask_within(mask, x.shape.rank))
+        rank = x.shape.rank
+        view = [*[1] * (rank - len(self.view)), *self.view]
+        gamma, beta = scale_and_offset(self, view, wide(x).dtype)
+        region = Region(tuple(axis + rank for axis in self.axes), self._mask_within(mask, rank))
         y, _ = normalize(x, gamma, beta, region, self.epsilon, bool(self.fused and training))
         return tf.cast(y, self.compute_dtype)
 
@@ -94,3 +107,11 @@ class LayerNormalization(NormalizationLayer):
         mask = expanded(type(self).__name__, mask, rank, -1)
         divides = mask is not None and any(mask.shape[axis] != 1 for axis in self.axes)
         return mask if divides else None
+
+
+def _integral_axes(axis):
+    """The argument `axis` as an int or a tuple of them."""
+    wanted = tuple(axis) if isinstance(axis, Iterable) else (axis,)
+    fits = len(wanted) > 0 and all(map(is_integer, wanted))
+    require(fits, "LayerNormalization", "axis", axis, "an integer or several different ones")
+    return tuple(map(int, wanted)) if isinstance(axis, Iterable) else int(axis)

@@ -71,11 +71,20 @@ class _Batches:
             self._inputs = lambda: map(_first_of, read())
         else:
             require_integer(OWNER, 1, batch_size=batch_size)
+            _require_arrays(data)
             self._inputs = lambda: _slices(data, batch_size)
 
     def __iter__(self):
         for inputs in self._inputs():
             yield tf.nest.map_structure(tf.convert_to_tensor, inputs)
+
+
+def _require_arrays(data):
+    """Require a nest of arrays of equally many samples."""
+    shapes: list[tuple] = [getattr(array, "shape", ()) for array in tf.nest.flatten(data)]
+    fits = shapes and all(len(shape) > 0 for shape in shapes) and len({shape[0] for shape in shapes}) == 1
+    expected = "an array, a nest of arrays of equally many samples, a tf.data.Dataset or a PyDataset"
+    require(fits, OWNER, "data", data, expected)
 
 
 def _slices(data, batch_size):

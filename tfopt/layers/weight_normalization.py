@@ -6,10 +6,12 @@ import keras
 import tensorflow as tf
 
 from tfopt._check import require
+from tfopt.layers._layer import require_flags
 from tfopt.layers._weight_normalization import _glue
 from tfopt.layers._weight_normalization.data_init import LINEAR, first_batch
 from tfopt.layers._weight_normalization.kernels import OnWeight, kernels_of
 from tfopt.layers._weight_normalization.substitution import call_with
+from tfopt.repair._glue import layers_within
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
@@ -46,6 +48,9 @@ class WeightNormalization(keras.layers.Wrapper):
     A wrapped recurrent cell computes w at every step, a wrapped recurrent layer once; the wrapper takes a
     cell without dropout only.
 
+    Keras' quantisation and LoRA replace the kernel that a layer computes with. Apply them to the layer that
+    `remove` returns; a wrapped layer that has them is refused.
+
     Args:
         layer: The layer. Do not use it elsewhere: outside the wrapper its kernels are v. One that takes
             several inputs, such as attention, has to be built.
@@ -53,7 +58,8 @@ class WeightNormalization(keras.layers.Wrapper):
 
     Raises:
         ValueError: When built, if the layer has no kernel, or one with a constraint, which would bind v;
-            when called, after `remove`, or uninitialized in one of several replicas.
+            when called, after `remove`, uninitialized in one of several replicas, or with a layer that has
+            been quantised or has LoRA enabled.
 
     Example:
         >>> import keras, numpy as np, tfopt
@@ -73,9 +79,10 @@ class WeightNormalization(keras.layers.Wrapper):
         if isinstance(layer, keras.layers.Layer):
             kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
+        require_flags("WeightNormalization", data_init=data_init)
         self.data_init = data_init
         self.supports_masking = layer.supports_masking
-        self._normalized = Normalized([])
+        self.normalized = Normalized([])
         self._removed = False
         self.initialized: keras.Variable | None = None
         cells = [cell for cell in getattr(layer, "cells", [layer]) if hasattr(cell, "get_dropout_mask")]
@@ -96,11 +103,12 @@ class WeightNormalization(keras.layers.Wrapper):
             if kernel.regularizer is not None:
                 kernel.variable.regularizer = OnWeight(kernel)
         # An object that Keras does not look into: the layer has these variables already.
-        self._normalized = Normalized(kernels)
+        self.normalized = Normalized(kernels)
         if self.data_init and isinstance(self.layer, LINEAR):
             self.initialized = self.add_weight(
                 name="initialized", shape=(), dtype="bool", initializer="zeros", trainable=False
             )
+            kernels[-1].started = self.initialized
 
     def _lengths(self, kernel):
         return self.add_weight(
@@ -117,15 +125,25 @@ class WeightNormalization(keras.layers.Wrapper):
                 f"WeightNormalization {self.name!r}: its weights were folded by remove(). Build the model "
                 "anew with the layer that returned, as by keras.models.clone_model(model, clone_function=…)."
             )
+        if self._has_lost_kernels() or any(map(_is_quantised_or_lora, layers_within(self.layer))):
+            raise ValueError(
+                f"WeightNormalization {self.name!r}: its layer was quantised or has LoRA enabled, and "
+                "computes with v in the place of w. Call remove() before, and do it to what that returns."
+            )
         if training and self.initialized is not None and self.trainable and self.layer.trainable:
             self._start_from(inputs, self.initialized)
-        values = [(kernel.variable, kernel.weight()) for kernel in self._normalized.kernels]
+        values = [(kernel.variable, kernel.weight()) for kernel in self.normalized.kernels]
         output, losses, updates = call_with(values, self.layer, inputs, *args, **kwargs)
         for loss in losses:
             self.add_loss(loss)
         for variable, value in updates:
             variable.assign(value)
         return output
+
+    def _has_lost_kernels(self):
+        """Whether the layer has given up a variable that holds v, as quantisation makes it."""
+        held = set(map(id, self.layer.variables))
+        return any(id(kernel.variable) not in held for kernel in self.normalized.kernels)
 
     def _start_from(self, inputs, initialized):
         if _glue.stateless_scope() is not None:
@@ -139,13 +157,13 @@ class WeightNormalization(keras.layers.Wrapper):
                     "Call model(batch, training=True) once before fit, or pass data_init=False."
                 )
             return
-        first_batch(self.layer, self._normalized.kernels, initialized, inputs)
+        first_batch(self.layer, self.normalized.kernels, initialized, inputs)
 
     @property
     def kernels(self):
         """The weights w as the layer uses them, in the order in which it has them."""
         require(self.built, "WeightNormalization.kernels", "built", self.built, "a layer that has been built")
-        return [kernel.weight() for kernel in self._normalized.kernels]
+        return [kernel.weight() for kernel in self.normalized.kernels]
 
     def remove(self):
         """Fold g v/‖v‖ into the layer's kernels and return the layer, which computes the same on its own.
@@ -161,11 +179,14 @@ class WeightNormalization(keras.layers.Wrapper):
             be called any more.
 
         Raises:
-            ValueError: If it is not built.
+            ValueError: If it is not built, or the layer was quantised before.
         """
-        require(self.built, "WeightNormalization.remove", "built", self.built, "a layer that has been built")
+        owner = "WeightNormalization.remove"
+        require(self.built, owner, "built", self.built, "a layer that has been built")
         if not self._removed:
-            for kernel in self._normalized.kernels:
+            expected = "a layer that is not quantised yet"
+            require(not self._has_lost_kernels(), owner, "layer", self.layer, expected)
+            for kernel in self.normalized.kernels:
                 kernel.variable.assign(kernel.weight())
                 kernel.variable.regularizer = kernel.regularizer
             self._removed = True
@@ -196,6 +217,8 @@ class WeightNormalization(keras.layers.Wrapper):
         return self.layer.get_initial_state
 
     def get_build_config(self):
+        if not self.built:
+            return None
         return {**(super().get_build_config() or {}), "layer": self.layer.get_build_config()}
 
     def build_from_config(self, config):
@@ -215,6 +238,10 @@ def _needs_several_shapes(build):
     )
 
 
+def _is_quantised_or_lora(layer):
+    return layer.quantization_mode is not None or getattr(layer, "lora_enabled", False)
+
+
 def _is_one_of_several_replicas():
     replica = tf.distribute.get_replica_context()
     return replica is not None and replica.num_replicas_in_sync > 1
@@ -225,3 +252,9 @@ class Normalized:
 
     def __init__(self, kernels):
         self.kernels = kernels
+
+
+def kernels_within(model):
+    """{id of the variable that holds v: `Kernel`} of all weight-normalised layers of a model."""
+    wrappers = [layer for layer in layers_within(model) if isinstance(layer, WeightNormalization)]
+    return {id(kernel.variable): kernel for layer in wrappers for kernel in layer.normalized.kernels}

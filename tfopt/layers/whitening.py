@@ -78,9 +78,7 @@ class Whitening(keras.layers.Layer):
         require(
             fits, "Whitening", "input_shape", tuple(input_shape), "(samples, …, features), features known"
         )
-        kept = self.n_components or features
-        expected = f"at most the number of features, {features}"
-        require(kept <= features, "Whitening", "n_components", self.n_components, expected)
+        kept = self._kept(features)
         outputs = kept if self.method == "pca" else features
         wide = "float64" if self.variable_dtype == "float64" else "float32"
         for name, shape, initial in (
@@ -123,12 +121,18 @@ class Whitening(keras.layers.Layer):
 
     def _take_in(self, owner, data):
         rows = rows_of(owner, data)
-        if not self.built:
-            self.build((None, rows.shape[1]))
-            self.built = True
-        features = self.mean.shape[0]
+        known = self.mean if self.built else self._statistics.mean
+        features = rows.shape[1] if known is None else known.shape[0]
         require(rows.shape[1] == features, owner, "data", f"{rows.shape[1]} features", f"{features} features")
+        self._kept(features)
         self._statistics.update(rows)
+
+    def _kept(self, features):
+        """k for so many features, checked."""
+        expected = f"at most the number of features, {features}"
+        fits = self.n_components is None or self.n_components <= features
+        require(fits, "Whitening", "n_components", self.n_components, expected)
+        return self.n_components or features
 
     def reset_state(self):
         """Forget the statistics gathered so far; the layer's map stays."""
@@ -142,8 +146,12 @@ class Whitening(keras.layers.Layer):
         """
         count = self._statistics.count
         require(count >= 2, "Whitening", "samples", count, "at least two samples")
-        kept = self.n_components or self.mean.shape[0]
-        variances, vectors = _principal(self._statistics.covariance, kept)
+        features = len(self._statistics.mean)
+        # Not before: data that were refused leave the layer open to others.
+        if not self.built:
+            self.build((None, features))
+            self.built = True
+        variances, vectors = _principal(self._statistics.covariance, self._kept(features))
         present = variances > _floor(variances[0], self._statistics)
         deviation = np.sqrt(np.where(present, variances + self.epsilon, 1.0))
         matrix = vectors * np.where(present, 1 / deviation, 0.0)

@@ -25,7 +25,8 @@ def first_batch(layer, kernels, initialized, inputs):
 
         g = 1 / σ[t],   b = −μ[t] / σ[t],   t = v·x / ‖v‖
 
-    Units whose t is constant over the batch keep theirs. A batch in which all are leaves it to the next.
+    Units whose t is constant over the batch keep theirs. A batch in which all are, or of no sample, leaves it
+    to the next.
     """
 
     def measure():
@@ -62,8 +63,9 @@ def _moments(layer, kernels, inputs):
     t = tf.cast(t, tf.float64 if t.dtype == tf.float64 else tf.float32)
     units = 1 if getattr(layer, "data_format", None) == "channels_first" else t.shape.rank - 1
     others = [axis for axis in range(t.shape.rank) if axis != units]
-    # From one of them on, so that the mean of equal numbers is theirs.
+    # From one of them on, so that the mean of equal numbers is theirs; from 0 where there is none.
     first = t[tuple(slice(None) if axis == units else slice(1) for axis in range(t.shape.rank))]
+    first = tf.reduce_sum(first, others, keepdims=True)
     beyond = t - first
     mean = tf.reduce_mean(beyond, others, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(beyond, mean), others)

@@ -1,5 +1,7 @@
 """Kernels of a layer as g v/‖v‖, one norm for each unit."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -22,6 +24,7 @@ class Kernel:
         dtype: Its type.
         axes: Axes that count the units; the norm runs over the others.
         g: Variable of the units' shape.
+        started: Variable that says whether the first batch has set g, None where none does.
         regularizer: The layer's own, which the variable gets back in the end.
     """
 
@@ -30,7 +33,13 @@ class Kernel:
         self.dtype = _stored(variable).dtype.name
         self.axes = axes
         self.regularizer = variable.regularizer
-        self.g = None
+        self.g: Any = None
+        self.started: Any = None
+
+    @property
+    def shape(self):
+        """Shape of w and of v."""
+        return self.variable.shape
 
     @property
     def units(self):
@@ -40,6 +49,13 @@ class Kernel:
     def weight(self):
         """w = g v/‖v‖, of the variable's type."""
         return self.with_lengths(self.g)
+
+    def assign(self, weight):
+        """Make w the given one, by v = w and g = ‖w‖, where no batch is to set g any more."""
+        self.variable.assign(weight)
+        self.g.assign(self.norms())
+        if self.started is not None:
+            self.started.assign(True)
 
     def with_lengths(self, lengths):
         """v/‖v‖ times other lengths than g; zero where v is."""
