@@ -442,6 +442,26 @@ def test_second_derivatives_through_moments_are_warned_of(function, method, warn
     assert ["tf.nn.moments" in message for message in caplog.messages] == [True] * warns
 
 
+@pytest.mark.parametrize("method", ["LBFGS", "Newton"])
+@pytest.mark.parametrize(
+    ("value", "came"),
+    [
+        (4, "int32 of shape"),
+        (1j, "complex128 of shape"),
+        (True, "bool of shape"),
+        (None, "NoneType"),
+        ({}, "dict"),
+    ],
+)
+def test_a_function_without_real_values_is_refused(value, came, method):
+    with pytest.raises(ValueError, match=rf"fun=.*expected a function of a real scalar value, got {came}"):
+        tfopt.minimize(lambda x: value, 1.0, method=method)
+
+
+def test_a_function_may_be_a_number_everywhere():
+    assert tfopt.minimize(lambda x: 4.0, 1.0, method="Newton").fun == 4.0
+
+
 def test_a_function_that_is_no_scalar_is_refused():
     with pytest.raises(ValueError, match="scalar"):
         solve(lambda x: x, [1.0, 2.0])

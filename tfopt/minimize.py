@@ -167,17 +167,27 @@ class Run:
     def _evaluate(self, point, state):
         with tf.GradientTape() as tape:
             tape.watch(point)
-            value = tf.convert_to_tensor(self.fun(self.space.nest(point)))
-        require(value.shape.rank == 0, "minimize", "fun", self.fun, f"a scalar, got shape {value.shape}")
+            value = self._value(point)
         gradient = tape.gradient(value, point, unconnected_gradients="zero")
         if self.machine.curvature:
             warn_of_stopped_moments(tf.compat.v1.get_default_graph())
         t = state["evaluations"] + 1.0
         now = Context(t, self.rate, (1.0,), precision=precision(value.dtype))
         evaluation = Evaluation([gradient], value)
-        curvature = Hessian(lambda x: self.fun(self.space.nest(x)), point)
+        curvature = Hessian(self._value, point)
         (point,), new = answered(self.machine, evaluation, [point], state, now, curvature)
         return point, {name: written(state[name], value) for name, value in new.items()}
+
+    def _value(self, point):
+        given = self.fun(self.space.nest(point))
+        try:
+            value = tf.convert_to_tensor(given)
+        except (TypeError, ValueError):
+            value = None
+        good = value is not None and value.dtype.is_floating and value.shape.rank == 0
+        came = type(given).__name__ if value is None else f"{value.dtype.name} of shape {value.shape}"
+        require(good, "minimize", "fun", self.fun, f"a function of a real scalar value, got {came}")
+        return value
 
     def _result(self, state, max_evaluations):
         result = result_of(self.machine, lambda name: state.get(name, 0), self.space.nest(state["iterate"]))

@@ -1,8 +1,7 @@
 """Rows of the contract, and the script that runs them: alone, on two replicas, or as one of several workers.
 
 ``python contract.py KIND FOLDER ROW …`` trains each row in turn and writes what it came to, KIND being one of
-"alone", "replicas", "workers" or "tpu"; a worker finds its place in TF_CONFIG. The global batch is the same for
-all.
+"alone", "replicas", "workers" or "tpu"; a worker finds its place in TF_CONFIG. The global batch is one.
 """
 
 import dataclasses

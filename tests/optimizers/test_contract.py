@@ -259,7 +259,7 @@ def test_dtypes_train(name, settings, dtype):
     first = float(loss_of(weights, X, Y))
     train_network(optimizer, weights, epochs=8)
     wide = "float64" if dtype == "float64" else "float32"
-    assert all(v.dtype == wide for v in optimizer.variables if v.shape != ())
+    assert all(v.dtype == wide for v in optimizer.variables if v.shape != () and v.dtype != "bool")
     optimizer.to_evaluation_weights()
     assert all(w.dtype == dtype for w in weights)
     assert float(loss_of(weights, X, Y)) < 0.95 * first
@@ -310,6 +310,23 @@ def test_fit_agrees_with_the_loop_by_hand(name, how):
     train(plain)
     train(other)
     assert_close(arrays(plain), arrays(other))
+
+
+@pytest.mark.parametrize("name", ["Adam", *WRAPPERS])
+def test_made_in_the_graph_that_uses_it_an_optimizer_is_as_one_made_outside(name):
+    outside, inside = make(name, SETTINGS[name][0]), []
+    weights = [keras.Variable(np.ones(4), name="weight") for _ in range(2)]
+
+    @tf.function
+    def step():
+        if not inside:
+            inside.append(make(name, SETTINGS[name][0]))
+        inside[0].apply([weights[0] * [1.0, -2.0, 0.5, 3.0]], weights[:1])
+
+    for _ in range(4):
+        step()
+        outside.apply([weights[1] * [1.0, -2.0, 0.5, 3.0]], weights[1:])
+    assert_close([weights[0].numpy()], [weights[1].numpy()])
 
 
 @EACH
@@ -584,6 +601,22 @@ def test_second_set_of_variables_is_refused():
         optimizer.apply([tf.constant(1.0)], [keras.Variable(1.0)])
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    "gradient", [tf.ones(1), tf.IndexedSlices(tf.ones(1), tf.constant([0]), tf.constant([3]))]
+)
+def test_a_gradient_of_another_shape_is_refused(gradient, fused):
+    weight = keras.Variable([1.0, 1.0], name="w")
+    with pytest.raises(ValueError, match=r"Adam: expected a gradient of shape \(2,\) for w, got \((1|3),\)"):
+        tfopt.Adam(0.1, fused=fused).apply([gradient], [weight])
+    assert weight.numpy().tolist() == [1.0, 1.0]
+
+
+def test_another_number_of_gradients_is_refused():
+    with pytest.raises(ValueError, match=r"apply\(grads=1\): expected 2 gradients"):
+        tfopt.Adam(0.1).apply([tf.ones(1)], [keras.Variable([1.0]) for _ in range(2)])
+
+
 # -- bad arguments ------------------------------------------------------------------------------------
 
 
@@ -599,6 +632,8 @@ def test_bad_learning_rates(name, rate):
     [
         ({"learning_rate_multipliers": {"a": -1}}, "learning_rate_multipliers"),
         ({"learning_rate_multipliers": {"(": 1.0}}, "regular expressions"),
+        ({"learning_rate_multipliers": ["bias"]}, r"multipliers=\['bias'\]\): expected a dict"),
+        ({"weight_decay_exclude": "bias"}, r"exclude='bias'\): expected a list of regular expressions"),
         ({"weight_decay_exclude": ["["]}, "regular expressions"),
         ({"clip_norm": 1.0}, r"SGD\(clip_norm=1.0\): expected one of the options weight_decay"),
         ({"clipnorm": 1.0, "clipvalue": 1.0}, "Only one of"),

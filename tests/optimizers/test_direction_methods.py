@@ -392,12 +392,47 @@ def test_a_loop_without_the_loss_is_told_how():
         {"clipnorm": 1.0},
         {"use_ema": True},
         {"learning_rate_multipliers": {"kernel": 0.1}},
+        {"skip_nonfinite": True},
     ],
     ids=str,
 )
-def test_options_that_change_the_function_are_refused(option):
+def test_options_that_change_the_function_or_do_what_a_search_does_are_refused(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         tfopt.LBFGS(**option)
+
+
+@pytest.mark.parametrize("loss", [tf.ones(3), tf.ones(1), tf.constant(1), tf.constant(1j)], ids=str)
+def test_a_loss_that_is_no_real_scalar_is_refused(loss):
+    optimizer = tfopt.LBFGS()
+    optimizer.scale_loss(loss)
+    with pytest.raises(ValueError, match=r"LBFGS: expected a real scalar as the loss"):
+        optimizer.apply([tf.ones(2)], [keras.Variable([1.0, 2.0])])
+
+
+def step_of(gradients):
+    """A train step of two weights with a loss of 1."""
+    weights, optimizer = [keras.Variable([1.0], name=name) for name in ("used", "unused")], tfopt.LBFGS()
+    optimizer.scale_loss(tf.constant(1.0))
+    optimizer.apply(gradients, weights)
+    return weights, optimizer
+
+
+def test_without_any_gradient_nothing_has_converged():
+    with pytest.raises(ValueError, match="No gradients provided"):
+        step_of([None, None])
+
+
+def test_missing_gradients_are_named_and_count_as_zeros():
+    with pytest.warns(UserWarning, match="unused"):
+        weights, optimizer = step_of([tf.constant([1.0]), None])
+    assert float(weights[0][0]) < 1.0 == float(weights[1][0])
+    assert optimizer.result.grad_norm == 1.0
+
+
+def test_weights_that_are_not_real_are_refused():
+    weight = keras.Variable([1.0 + 2.0j], dtype="complex64", name="wave")
+    with pytest.raises(ValueError, match="LBFGS: expected variables of real numbers, got complex64 for wave"):
+        tfopt.LBFGS().build([weight])
 
 
 def test_constraints_are_refused():
@@ -426,3 +461,21 @@ def test_too_many_weights_are_refused_by_name():
 def test_bad_arguments_are_named(make, part):
     with pytest.raises(ValueError, match=part):
         make()
+
+
+def test_fits_too_short_for_a_step_are_told_of(recwarn):
+    """One evaluation each, of the same iterate; the callback keeps the trial point."""
+    x, y = np.random.default_rng(0).normal(size=(8, 3)), np.ones((8, 1))
+    losses = {}
+    for callbacks in ((), (tfopt.callbacks.EvaluationWeights(),)):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "tanh"), keras.layers.Dense(1)])
+        model.compile(tfopt.LBFGS(), "mse", jit_compile=False)
+        recwarn.clear()
+        fit = lambda: model.fit(x, y, batch_size=8, verbose=0, callbacks=list(callbacks))  # noqa: E731, B023
+        losses[bool(callbacks)] = [fit().history["loss"][0] for _ in range(4)]
+        told = [str(w.message) for w in recwarn if "no step was completed" in str(w.message)]
+        assert bool(told) is not bool(callbacks)
+        assert all("EvaluationWeights" in text for text in told)
+    assert len(set(losses[False])) == 1
+    assert losses[True][-1] < losses[True][0]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfopt
 
@@ -81,6 +82,47 @@ def test_state_loaded_before_building_is_kept_until_then():
     fresh.load_own_variables(saved(source))
     fresh.build(source.trainable_variables)
     assert_same(values(source.optimizer), values(fresh))
+
+
+@pytest.mark.parametrize("make", [tfopt.SGD, tfopt.LBFGS, lambda: tfopt.PolyakAverage(tfopt.Momentum(0.1))])
+def test_state_loaded_before_building_that_does_not_fit_is_refused_each_time(make):
+    optimizer, weights = make(), [keras.Variable([1.0], name="a")]
+    optimizer.load_own_variables(saved(trained(4, names=["a"])))
+    before = list(optimizer.variables)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="nothing was loaded"):
+            optimizer.apply([tf.ones(1)], weights)
+        assert not optimizer.built
+        assert all(left is right for left, right in zip(before, optimizer.variables, strict=True))
+    assert weights[0].numpy() == [1.0]
+
+
+def test_every_fit_with_state_that_does_not_fit_is_refused():
+    model = model_of(4, names=["a"], optimizer=tfopt.SGD(0.1))
+    model.optimizer.load_own_variables(saved(trained(4, names=["a"])))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="nothing was loaded"):
+            model.fit(X, Y, verbose=0)
+
+
+def test_after_state_that_did_not_fit_comes_one_that_does():
+    fresh, source = (model_of(4, names=["a"]) for _ in range(2))
+    fresh.optimizer.load_own_variables(saved(trained(4, names=["a"], optimizer=tfopt.SGD(0.1))))
+    with pytest.raises(ValueError, match="missing"):
+        fresh.fit(X, Y, verbose=0)
+    source.fit(X, Y, epochs=2, verbose=0)
+    fresh.optimizer.load_own_variables(saved(source))
+    fresh.optimizer.build(source.trainable_variables)
+    assert_same(values(source.optimizer), values(fresh.optimizer))
+    assert len(fresh.optimizer.variables) == len(source.optimizer.variables)
+
+
+def test_state_loaded_before_building_can_be_saved_again():
+    store = saved(trained(4, names=["a"]))
+    fresh, again = tfopt.Adam(0.1), Store()
+    fresh.load_own_variables(store)
+    fresh.save_own_variables(again)
+    assert_same(store, again)
 
 
 def test_weights_of_one_name_are_told_apart():

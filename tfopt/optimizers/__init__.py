@@ -14,7 +14,8 @@ tfopt's:
   that matches counts, 0 freezes.
 * `weight_decay_exclude`: regular expressions on the paths of variables that do not decay.
 * `skip_nonfinite`: leave weights and slots untouched where a gradient holds NaN or Inf, and count such
-  updates in `skipped_steps`. Default False: they pass through, as in Keras.
+  updates in `skipped_steps`. Default False: they pass through, as in Keras. Methods with a line search
+  refuse it: they never stay where there is one.
 * `fused`: use a fused kernel where there is one (`tfopt.kernels.status()`).
 """
 

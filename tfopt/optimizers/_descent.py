@@ -43,7 +43,7 @@ class DescentMachine(Machine):
     answer to its `probe`, which `absorb` takes, once or several times.
     """
 
-    displaced = True
+    displaced = swaps = True
     flat = True
 
     def __init__(self, direction, search, tolerance=0.0):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfopt.kernels._glue import compiled_by_xla, copied_behind_one_another
 from tfopt.optimizers._machine import Evaluation, Row, Slot
-from tfopt.optimizers._update import compute_dtype, context
+from tfopt.optimizers._update import any_shown, compute_dtype, context, mark
 from tfopt.optimizers._vectors import opaque, placed, precision, rows_of, write_row
 
 
@@ -21,7 +21,7 @@ def vector_dtype(weights):
 
 def run(machine, step, options):
     """The whole train step: accumulate, hand the evaluation to the machine, write what it answers."""
-    tf.cond(step.exposed, lambda: _return(machine, step), _nothing)
+    tf.cond(any_shown(step, options), lambda: adopt(machine, step, options), _nothing)
     dtype = vector_dtype(step.weights)
     now = Pass(_copied(step.gradients, dtype), tf.cast(step.loss, tf.float64), step.answer)
     if not options.accumulation:
@@ -80,15 +80,13 @@ class Pass(NamedTuple):
 def expose(machine, step, options):
     """Let the weights hold the iterate; keep the trial point in the state."""
     _switch(machine.expose, step, options)
-    step.exposed.assign(True)
-    return True
+    return mark(step, options, True)
 
 
 def hide(machine, step, options):
     """Undo `expose`."""
     _switch(machine.resume, step, options)
-    step.exposed.assign(False)
-    return True
+    return mark(step, options, False)
 
 
 def restart(machine, step, options):
@@ -107,13 +105,12 @@ def _switch(function, step, options):
     _write(step, *function(point, _state(step), context(step, options)))
 
 
-def _return(machine, step):
-    """Evaluate the iterate once more, since it is what the weights hold; the trial point is given up."""
+def adopt(machine, step, options):
+    """Take what the weights hold for the iterate, and evaluate it once more; the trial point is given up."""
     step.slots["iterate"].assign(_copied(step.weights, vector_dtype(step.weights)))
     step.slots["phase"].assign(machine.revisit(_state(step))["phase"])
-    step.exposed.assign(False)
     _clear(step)
-    return True
+    return mark(step, options, False)
 
 
 def _clear(step):

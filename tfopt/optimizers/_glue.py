@@ -6,6 +6,7 @@ nothing but makes the accumulators equal on all replicas, hence safe to checkpoi
 the whole rest is one function of local tensors and variables, run once per device.
 """
 
+import contextlib
 import functools
 import logging
 import math
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
@@ -22,6 +24,7 @@ from tfopt.optimizers import _flat, _state
 from tfopt.optimizers import _update as update
 from tfopt.optimizers._agreement import portable_config, require_agreement
 from tfopt.optimizers._curvature import TracedHessian
+from tfopt.optimizers._shown import Shown
 from tfopt.optimizers._update import Options, Step, compute_dtype
 
 KERAS_OPTIONS = (
@@ -65,7 +68,8 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         _check_options(owner, learning_rate, learning_rate_multipliers, weight_decay_exclude, keras_options)
         if is_number(learning_rate):
             learning_rate = float(learning_rate)
-        super().__init__(learning_rate, name=name, **keras_options)
+        with tf.init_scope():  # within a graph being traced the variables would have no value yet
+            super().__init__(learning_rate, name=name, **keras_options)
         # What this worker was given: the variable made of it holds what the first one was.
         self._given_rate = learning_rate if is_number(learning_rate) else None
         self._hyper = _Untracked(dict(hyper))
@@ -73,13 +77,15 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             (dict(learning_rate_multipliers or {}), tuple(weight_decay_exclude or ()))
         )
         self._parts = _Untracked({})
+        self._pending = _Untracked(None)
         self._losses = _Untracked({})
+        self._shown = _Untracked(Shown())
         self._scaled_outside = False
         self.skip_nonfinite = bool(skip_nonfinite)
         self.fused = bool(fused)
         self.machine = self.make_machine(**hyper)
         if self.machine.flat:
-            _check_search_options(owner, learning_rate_multipliers, keras_options)
+            _check_search_options(owner, learning_rate_multipliers, skip_nonfinite, keras_options)
 
     def make_machine(self, **hyper):
         """The pure machine for these hyper-parameters."""
@@ -112,7 +118,10 @@ class MachineOptimizer(keras.optimizers.Optimizer):
     def learning_rate_argument(self):
         """The learning rate as a constructor takes it: a number, a schedule or a callable."""
         rate = self._learning_rate
-        return float(rate.numpy()) if isinstance(rate, keras.Variable) else rate
+        if not isinstance(rate, keras.Variable):
+            return rate
+        with tf.init_scope():
+            return float(rate.numpy())
 
     def get_config(self):
         """Constructor arguments, complete."""
@@ -156,11 +165,30 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if self._checks_finite:
             parts["skipped"] = self.add_variable((), dtype="int64", name="skipped")
         if self._displaced:
-            parts["exposed"] = self.add_variable((), dtype="bool", initializer="zeros", name="exposed")
+            shape = (len(variables),)
+            parts["exposed"] = self.add_variable(shape, dtype="bool", initializer="zeros", name="exposed")
         self._multipliers = [self._multiplier(v) for v in variables]
         self.built = True
-        if parts.get("pending"):
-            _state.load(self, parts.pop("pending"))
+        self._load_pending()
+
+    def _load_pending(self):
+        """Load what came before there was a state; where it does not fit, all is as before `build`."""
+        if not self._pending.value:
+            return
+        try:
+            _state.load(self, self._pending.value)
+        except ValueError:
+            self._forget_state()
+            raise
+        self._pending.value = None
+
+    def _forget_state(self):
+        for part in self._parts.value.values():
+            for variable in part if isinstance(part, list) else [part]:
+                self._untrack_variable(variable)
+        self._parts.value.clear()
+        self._trainable_variables, self._trainable_variables_indices = [], {}
+        self.built = False
 
     def _description(self, variables):
         """What has to be the same on every worker."""
@@ -217,16 +245,21 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def save_own_variables(self, store):
         """Save the state, keyed by slot name and variable path."""
-        _state.save(self, store)
+        if not self._pending.value:
+            _state.save(self, store)
+            return
+        for key, value in self._pending.value.items():
+            store[key] = value
 
     def load_own_variables(self, store):
         """Load the state; what does not fit is named in a ValueError and nothing is changed."""
         # Keras' stores offer keys(), not iteration.
         saved = {key: store[key] for key in store.keys()}  # noqa: SIM118
+        self._shown.value = Shown()
         if self.built:
             _state.load(self, saved)
         else:
-            self._parts.value["pending"] = {key: value[()] for key, value in saved.items()}
+            self._pending.value = {key: value[()] for key, value in saved.items()}
 
     def named_state(self):
         """Pairs ((slot name, variable path or ""), state variable) in order of creation."""
@@ -294,28 +327,30 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if not grads:
             return
         variables = self._known_variables(grads, trainable_variables)
-        with tf.name_scope(self.name):
+        with tf.name_scope(self.name), _once_there(grads):
             grads, variables = self._present(grads, variables)
             grads, variables = self._overwrite_variables_directly_with_gradients(grads, variables)
             if grads:
                 self._update(grads, variables)
-        self._iterations.assign_add(1)
+            self._iterations.assign_add(1)
 
     def _known_variables(self, grads, variables):
         if variables is None:
             variables = self._trainable_variables
-            require(len(grads) == len(variables), "apply", "grads", len(grads), f"{len(variables)} gradients")
         variables = list(variables)
+        require(len(grads) == len(variables), "apply", "grads", len(grads), f"{len(variables)} gradients")
         if not self.built:
             with tf.init_scope():
                 self.build(variables)
         self._check_variables_are_known(variables)
+        _check_shapes(type(self).__name__, grads, variables)
         return variables
 
     def _present(self, grads, variables):
-        """Gradients and variables without those that have none; all of them for a method on one vector."""
+        """Gradients and variables without those that have none; zeros for them where all are one vector."""
+        present = self._filter_empty_gradients(grads, variables)
         if not self.machine.flat:
-            return self._filter_empty_gradients(grads, variables)
+            return present
         same = [id(v) for v in variables] == [id(v) for v in self._trainable_variables]
         require(same, type(self).__name__, "variables", len(variables), "the variables it was built with")
         return [_zeros(v) if g is None else g for g, v in zip(grads, variables, strict=True)], variables
@@ -331,11 +366,21 @@ class MachineOptimizer(keras.optimizers.Optimizer):
                 "as Keras' fit hands it over; got none. Keras' LossScaleOptimizer (mixed_float16) keeps it "
                 "to itself: use bfloat16 instead."
             )
+        loss = tf.convert_to_tensor(loss)
+        if not (loss.dtype.is_floating and loss.shape.rank in (0, None)):
+            raise ValueError(
+                f"{type(self).__name__}: expected a real scalar as the loss, through scale_loss(loss), got "
+                f"{loss.dtype.name} of shape {loss.shape}."
+            )
         return loss
 
     def _update(self, grads, variables):
         loss = self._latest_loss()
-        step = self._collect(grads, variables)._replace(loss=loss)
+        step, options = self._collect(grads, variables)._replace(loss=loss), self._options(variables)
+        others = self._others(variables)
+        if others:
+            step = step._replace(others=self._collect([], others))
+            options = options._replace(others=self._options(others))
         if self.machine.flat:
             step = _flat.unscaled(step, self.loss_scale_factor)
         if self.machine.curvature:
@@ -345,10 +390,17 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             step = _summed(replica, step)
         run = _flat.run if self.machine.flat else update.run
         tf.__internal__.distribute.interim.maybe_merge_call(
-            lambda strategy, step: self._each_device(strategy, run, step, self._options(variables)),
+            lambda strategy, step: self._each_device(strategy, run, step, options),
             self._distribution_strategy,
             step,
         )
+
+    def _others(self, variables):
+        """The variables that a step has no gradients for, where something is kept of their iterates."""
+        if not self._displaced or len(variables) == len(self._trainable_variables):
+            return []
+        given = {self._get_variable_index(v) for v in variables}
+        return [v for row, v in enumerate(self._trainable_variables) if row not in given]
 
     def _with_curvature(self, step):
         """The step with the Hessian; spread over batches or replicas, with what is asked of it."""
@@ -425,11 +477,29 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def to_evaluation_weights(self):
         """Let the model hold the weights this optimizer stands for: the iterate or the average."""
-        self._switch((_flat if self.machine.flat else update).expose, shown=False)
+        rows = self._rows_held(shown=False)
+        self._on_each_device(self._moves.expose, rows)
+        if self.machine.swaps or self.use_ema:
+            self._shown.value.note(self._natives_of(rows))
 
-    def to_training_weights(self):
-        """Undo `to_evaluation_weights`: the model holds the point where the next gradient is wanted."""
-        self._switch((_flat if self.machine.flat else update).hide, shown=True)
+    def to_training_weights(self, variables=None):
+        """Undo `to_evaluation_weights`: the model holds the point where the next gradient is wanted.
+
+        Weights that were given other values in the meantime are where training goes on from.
+
+        Args:
+            variables: The variables that are to be trained, or None for all; others stay as they are.
+        """
+        rows = self._rows_held(shown=True)
+        if variables is not None:
+            wanted = {self._var_key(v) for v in variables}
+            rows = [row for row in rows if self._var_key(self._trainable_variables[row]) in wanted]
+        changed = self._shown.value.changed(self._natives_of(rows))
+        if self.machine.flat:
+            self._on_each_device(self._moves.adopt if changed else self._moves.hide, rows)
+            return
+        self._on_each_device(self._moves.adopt, sorted(changed))
+        self._on_each_device(self._moves.hide, [row for row in rows if row not in changed])
 
     def restart(self):
         """Forget the evaluations so far: the next one, at the iterate, is taken for a run's first.
@@ -439,18 +509,25 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         """
         if self.built and self.machine.flat:
             self.to_training_weights()
-            self._on_each_device(_flat.restart)
+            self._on_each_device(_flat.restart, range(len(self._trainable_variables)))
 
-    def _switch(self, function, shown):
+    @property
+    def _moves(self):
+        return _flat if self.machine.flat else update
+
+    def _rows_held(self, shown):
+        """Places of the variables that stand in for the training point, or of those that do not."""
         exposed = self._parts.value.get("exposed")
-        if exposed is not None and bool(exposed.numpy()) is shown:
-            self._on_each_device(function)
+        return [] if exposed is None else np.flatnonzero(exposed.numpy() == shown).tolist()
 
-    def _on_each_device(self, function):
-        step = self._collect([None] * len(self._trainable_variables), self._trainable_variables)
-        self._each_device(
-            self._distribution_strategy, function, step, self._options(self._trainable_variables)
-        )
+    def _natives_of(self, rows):
+        return {row: _native(self._trainable_variables[row]) for row in rows}
+
+    def _on_each_device(self, function, rows):
+        variables = [self._trainable_variables[row] for row in rows]
+        if variables:
+            step = self._collect([], variables)
+            self._each_device(self._distribution_strategy, function, step, self._options(variables))
 
     def finalize_variable_values(self, var_list):
         """Leave the weights a user should see in the model; Keras calls this at the end of `fit`."""
@@ -466,7 +543,7 @@ class MachineOptimizer(keras.optimizers.Optimizer):
                 self._parts.value["average"], self._trainable_variables, strict=True
             ):
                 average.assign(variable)
-            self._parts.value["exposed"].assign(False)
+            self._parts.value["exposed"].assign(np.zeros(len(self._trainable_variables), bool))
 
 
 class _Untracked:
@@ -520,6 +597,18 @@ def _size(variables):
     return sum(math.prod(v.shape) for v in variables)
 
 
+def _once_there(gradients):
+    """In a graph, what is done within waits for the gradients.
+
+    Where data of unknown length end, Keras' train step fails for want of a batch, and what needs no gradient
+    would be done all the same.
+    """
+    if tf.executing_eagerly():
+        return contextlib.nullcontext()
+    given = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients if g is not None]
+    return tf.control_dependencies([tf.group(*given)])
+
+
 def _zeros(variable):
     return tf.zeros(variable.shape, _native(variable).dtype)
 
@@ -544,10 +633,23 @@ def _check_weights(owner, variables):
     if not _size(variables):
         raise ValueError(f"{owner}: expected a model with trainable weights, got none.")
     for v in variables:
+        dtype = tf.as_dtype(v.dtype)
+        if not dtype.is_floating:
+            raise ValueError(f"{owner}: expected variables of real numbers, got {dtype.name} for {_path(v)}.")
         if getattr(v, "constraint", None) is not None:
             raise ValueError(
                 f"{owner}: expected variables without constraints, which would move the points of a line "
                 f"search, got one on {_path(v)}."
+            )
+
+
+def _check_shapes(owner, gradients, variables):
+    for gradient, variable in zip(gradients, variables, strict=True):
+        shape = tf.TensorShape(getattr(gradient, "shape", None))
+        if not shape.is_compatible_with(variable.shape):
+            raise ValueError(
+                f"{owner}: expected a gradient of shape {tuple(variable.shape)} for {_path(variable)}, got "
+                f"{shape}."
             )
 
 
@@ -577,16 +679,25 @@ def _check_options(owner, learning_rate, multipliers, exclude, keras_options):
         good = is_number(learning_rate) and learning_rate > 0
         expected = "a finite number with learning_rate > 0, a schedule or a callable"
         require(good, owner, "learning_rate", learning_rate, expected)
-    for pattern, factor in (multipliers or {}).items():
+    _check_patterns(owner, {} if multipliers is None else multipliers, () if exclude is None else exclude)
+
+
+def _check_patterns(owner, multipliers, exclude):
+    good = isinstance(multipliers, Mapping)
+    expected = "a dict from regular expression on variable paths to factor"
+    require(good, owner, "learning_rate_multipliers", multipliers, expected)
+    for pattern, factor in multipliers.items():
         good = is_number(factor) and factor >= 0
         require(
             good, owner, "learning_rate_multipliers", {pattern: factor}, "factors that are finite and >= 0"
         )
-    for pattern in (*(multipliers or ()), *(exclude or ())):
+    good = isinstance(exclude, (list, tuple))
+    require(good, owner, "weight_decay_exclude", exclude, "a list of regular expressions on variable paths")
+    for pattern in (*multipliers, *exclude):
         _check_pattern(owner, pattern)
 
 
-def _check_search_options(owner, multipliers, keras_options):
+def _check_search_options(owner, multipliers, skip_nonfinite, keras_options):
     """Refuse what would change the function, or the gradient alone, between the points of a line search."""
     given = {"learning_rate_multipliers": multipliers} | keras_options
     for option in (
@@ -601,6 +712,8 @@ def _check_search_options(owner, multipliers, keras_options):
             "None; a line search compares values of one function, so put a penalty into the loss instead"
         )
         require(not given.get(option), owner, option, given.get(option), expected)
+    expected = "False; a method with a line search by itself never stays where there is a NaN or Inf"
+    require(not skip_nonfinite, owner, "skip_nonfinite", skip_nonfinite, expected)
 
 
 def _check_pattern(owner, pattern):

@@ -78,6 +78,7 @@ class Machine:
     """
 
     slots: Sequence[Slot] = ()
+    swaps = False  # whether what is shown and the training point change places in the state
     displaced = False  # whether the weights to show differ from the point the variables hold in training
     flat = False  # whether it takes all weights as one vector, and the loss beside the gradient
     curvature: str | None = None  # what it asks of the Hessian: "product" with a vector, "hessian" itself
@@ -105,6 +106,10 @@ class Machine:
     def query(self, iterate, state, context):
         """Where the next gradient is wanted; `context` is the coming update's."""
         return iterate
+
+    def idle(self, state, context):
+        """The state after an update of which the weights at hand have no gradient."""
+        return state
 
     def wander(self, point, state, context):
         """The next point and state while the gradients of one update are being summed."""
@@ -141,6 +146,10 @@ class Machine:
     def resume(self, visible, state, context):
         """Undo `expose`."""
         return self.query(visible, state, context), state
+
+    def adopt(self, visible, state, context):
+        """As `resume`, where what is visible is not what was shown: the training point moves to it."""
+        return self.resume(visible, state, context)
 
 
 def decayed(weights, keep):
@@ -204,6 +213,10 @@ class RuleMachine(Machine):
             for column, slot in zip(columns, slots, strict=True):
                 column.append(slot)
         return increments, state | dict(zip(self.rule.slots, columns, strict=True))
+
+    def idle(self, state, context):
+        """The carried scalars go on."""
+        return self.carry(state, context)
 
     def carry(self, state, context):
         """State with the carried scalars of this update."""

@@ -32,8 +32,8 @@ class Result(NamedTuple):
     """What a minimisation has found.
 
     Attributes:
-        x: The last iterate accepted, which is the best one unless steps are fixed: in the structure and dtypes
-            of `x0`, or for a model a list of arrays, one for each trainable variable.
+        x: The last iterate accepted, the best one unless steps are fixed: in the structure and dtypes of
+            `x0`, or for a model a list of arrays, one for each trainable variable.
         fun: The function there, a Python number.
         grad_norm: Largest absolute component of the gradient there.
         iterations: Number of iterates accepted after the start.

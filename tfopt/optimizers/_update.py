@@ -7,6 +7,7 @@ XLA, or inside a branch.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt.kernels import registry
@@ -23,7 +24,7 @@ class Step(NamedTuple):
     accumulators: Sequence[Any]
     averages: Sequence[Any]
     skipped: Any  # counter, or None
-    exposed: Any  # flag, or None: the weights shown stand in for the training point
+    exposed: Any  # a flag for each trained variable, or None: what is shown stands in for the training point
     micro_step: Any  # tensor: train steps so far
     learning_rate: Any  # float64 tensor
     loss: Any = None  # tensor, for methods that look at it
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     curvature: Any = None  # the Hessian at the weights, where it can be asked for within the step
     answer: Any = None  # what the method had asked of it, where it cannot
     answer_accumulator: Any = None
+    others: Any = None  # the same of variables without gradients, where something is kept of their iterates
 
 
 class Options(NamedTuple):
@@ -50,6 +52,13 @@ class Options(NamedTuple):
     loss_scale_factor: float | None
     accumulation: int | None
     fused: bool
+    others: Any = None  # those of the step's others
+
+
+UNLIKE = (
+    "expected the model to hold either evaluation weights or training weights of all that is updated, got "
+    "some of each: call the optimizer's to_evaluation_weights() or to_training_weights() before."
+)
 
 
 def compute_dtype(dtype):
@@ -61,7 +70,7 @@ def run(machine, step, options):
     """The whole train step's update."""
     kernel = _kernel(machine, step, options)
     if step.exposed is not None:
-        tf.cond(step.exposed, lambda: hide(machine, step, options, kernel), _nothing)
+        tf.cond(any_shown(step, options), lambda: hide(machine, step, options, kernel), _nothing)
     gradients = _gradients.of(kernel, step, options)
     if not options.accumulation:
         _checked_update(kernel, machine, step, options, gradients)
@@ -75,30 +84,64 @@ def run(machine, step, options):
 
 def _hold(machine, step, options, gradients):
     if machine.wanders:
+        _pass_by(_wandered, machine, step, options)
         _assign_all(step, *machine.wander(_point(step), _state(step), context(step, options)))
     return gradients.hold()
 
 
+def shown(step, options):
+    """The flags of the step's weights."""
+    return tf.gather(step.exposed, options.rows)
+
+
+def any_shown(step, options):
+    """Whether some of the step's weights stand in for the training point."""
+    return tf.reduce_any(shown(step, options))
+
+
+def mark(step, options, as_shown):
+    """Set the flags of the step's weights."""
+    rows = np.asarray(options.rows)[:, None]
+    flags = tf.fill([len(rows)], as_shown)
+    step.exposed.assign(tf.tensor_scatter_nd_update(step.exposed, rows, flags))
+    return True
+
+
 def expose(machine, step, options):
     """Let the weights hold what a user should see; keep the training point in the state."""
+    now = context(step, options)
     if step.averages:
-        _swap(step.weights, step.averages)
+        # Before the first update there is no average.
+        tf.cond(
+            now.t > 1.0,
+            lambda: _swap(step.weights, step.averages),
+            lambda: _assign(step.averages, step.weights),
+        )
     else:
-        _assign_all(step, *machine.expose(_point(step), _state(step), context(step, options)))
-    step.exposed.assign(True)
-    return True
+        _assign_all(step, *machine.expose(_point(step), _state(step), now))
+    return mark(step, options, True)
 
 
 def hide(machine, step, options, kernel=None):
     """Undo `expose`."""
+    all_shown = tf.reduce_all(shown(step, options))
+    tf.debugging.Assert(all_shown, [UNLIKE])
     if _hidden_by(kernel, machine, step, options):
         pass
     elif step.averages:
         _swap(step.weights, step.averages)
     else:
         _assign_all(step, *machine.resume(_point(step), _state(step), context(step, options)))
-    step.exposed.assign(False)
-    return True
+    return mark(step, options, False)
+
+
+def adopt(machine, step, options):
+    """As `hide`, of weights that are not what was shown: they are the new training point."""
+    if step.averages:
+        _assign(step.averages, step.weights)
+    else:
+        _assign_all(step, *machine.adopt(_point(step), _state(step), context(step, options)))
+    return mark(step, options, False)
 
 
 def _hidden_by(kernel, machine, step, options):
@@ -143,11 +186,50 @@ def _skip(step, gradients):
 
 def _update(kernel, machine, step, options, gradients):
     now = context(step, options)
+    _pass_by(_rested, machine, step, options)
     if kernel is None:
         _update_by_machine(machine, step, options, gradients.dense(), now)
         return gradients.drop()
     _update_by_kernel(kernel, machine, step, options, gradients, now)
     return True
+
+
+def _pass_by(function, machine, step, options):
+    """Let the variables without gradients go through it too, but for those that are shown."""
+    if step.others is None:
+        return
+    step, options = step.others, options.others
+    kept = shown(step, options)
+    tf.cond(tf.reduce_all(kept), _nothing, lambda: _changed(function, machine, step, options, kept))
+
+
+def _changed(function, machine, step, options, kept):
+    point, state, averages = function(machine, step, options, context(step, options))
+    _assign_unless(kept, step.weights, point)
+    _assign_unless(kept, step.averages, averages)
+    for name, variables in step.slots.items():
+        if isinstance(variables, list):
+            _assign_unless(kept, variables, state[name])
+    return True
+
+
+def _rested(machine, step, options, now):
+    """Point, state and averages after an update that leaves the iterate where it is."""
+    iterate, state = machine.iterate(_point(step), _state(step), now), machine.idle(_state(step), now)
+    state = machine.settle(iterate, state, now)
+    averages: list = []
+    if step.averages:
+        averages, iterate = _averaged(step, options, iterate, now.t)
+    return machine.query(iterate, state, now.following()), state, averages
+
+
+def _wandered(machine, step, options, now):
+    return *machine.wander(_point(step), _state(step), now), step.averages
+
+
+def _assign_unless(kept, variables, values):
+    for row, (variable, value) in enumerate(zip(variables, values, strict=True)):
+        variable.assign(tf.where(kept[row], variable, tf.cast(value, variable.dtype)))
 
 
 def _adds(machine, step, options):
@@ -239,12 +321,19 @@ def _keep(step, options, now):
 
 def _average(step, options, iterate, t):
     """Move the exponential averages; where it is time, the iterate becomes the average."""
+    moved, iterate = _averaged(step, options, iterate, t)
+    _assign(step.averages, moved)
+    return iterate
+
+
+def _averaged(step, options, iterate, t):
+    """The averages with this iterate, and what becomes of it."""
     rate = _average_rate(options, t)
     moved = [a + (p - a) * tf.cast(rate, p.dtype) for a, p in zip(step.averages, iterate, strict=True)]
-    _assign(step.averages, moved)
     if not options.ema_overwrite_frequency:
-        return iterate
-    return tf.cond(_overwrites(options, t), lambda: moved, lambda: [tf.identity(p) for p in iterate])
+        return moved, iterate
+    kept = lambda: [tf.identity(p) for p in iterate]  # noqa: E731
+    return moved, tf.cond(_overwrites(options, t), lambda: moved, kept)
 
 
 def _average_rate(options, t):

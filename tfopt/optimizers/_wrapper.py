@@ -42,6 +42,7 @@ class WrapperMachine(Machine):
     def __init__(self, inner):
         self.inner = inner
         self.displaced, self.partial, self.wanders = inner.displaced, inner.partial, inner.wanders
+        self.swaps = inner.swaps
         self.slots = (*inner.slots, *self.own_slots)
 
     def arrange(self, paths, shapes):
@@ -65,6 +66,10 @@ class WrapperMachine(Machine):
         """The inner machine's query point."""
         return self.inner.query(iterate, state, context)
 
+    def idle(self, state, context):
+        """The inner machine's."""
+        return self.inner.idle(state, context)
+
     def wander(self, point, state, context):
         """The inner machine's next point."""
         return self.inner.wander(point, state, context)
@@ -76,6 +81,10 @@ class WrapperMachine(Machine):
     def resume(self, visible, state, context):
         """Undo `expose`."""
         return self.inner.resume(visible, state, context)
+
+    def adopt(self, visible, state, context):
+        """The inner machine's new start."""
+        return self.inner.adopt(visible, state, context)
 
     def report(self, value):
         """The inner machine's sentence."""

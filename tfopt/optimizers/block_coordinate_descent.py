@@ -137,7 +137,7 @@ class BlockSearchMachine(Machine):
     directions are 0 there.
     """
 
-    displaced = True
+    displaced = swaps = True
     flat = True
 
     def __init__(self, inner, blocks, steps, turns):

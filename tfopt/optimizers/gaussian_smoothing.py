@@ -40,6 +40,10 @@ class SmoothingMachine(WrapperMachine):
         iterate, state = self.inner.step(evaluation, iterate, state, context)
         return iterate, state | {"sample": tf.zeros_like(state["sample"])}
 
+    def idle(self, state, context):
+        """As in `step`."""
+        return self.inner.idle(state, context) | {"sample": tf.zeros_like(state["sample"])}
+
     def settle(self, iterate, state, context):
         """Keep the new center."""
         state = self.inner.settle(iterate, state, context)
@@ -63,6 +67,14 @@ class SmoothingMachine(WrapperMachine):
     def resume(self, visible, state, context):
         """Undo `expose`."""
         center, state = self.inner.resume(visible, state, context)
+        return self._around(center, state, context)
+
+    def adopt(self, visible, state, context):
+        """Around the inner machine's new start."""
+        center, state = self.inner.adopt(visible, state, context)
+        return self._around(center, state, context)
+
+    def _around(self, center, state, context):
         return self._displaced(center, state, context), state | {"center": center}
 
     def _center(self, point, state, context):

@@ -152,8 +152,12 @@ class LBFGS(DirectionOptimizer):
     dataset repeated, with `steps_per_epoch`; an epoch of one step costs 60 ms in Keras whatever is in it), on
     data larger than memory with `gradient_accumulation_steps`, or on each minibatch for several steps with
     `tfopt.data.repeat_each`. When the batch changes every step the method still goes on, by accepting and by
-    starting anew, but loses what makes it fast. Memory: 2m + 3 vectors of the size of
-    all weights, with `gradient_accumulation_steps` one more.
+    starting anew, but loses what makes it fast.
+
+    When `fit` ends the model holds the iterate, and the next `fit` begins by evaluating it once more. Where a
+    `fit` is only a few train steps long, put `tfopt.callbacks.EvaluationWeights()` among its callbacks: the
+    search then goes on from its trial point, and validation sees the iterate. Memory: 2m + 3 vectors of the
+    size of all weights, with `gradient_accumulation_steps` one more.
 
     Args:
         learning_rate: First trial of each search in units of the quasi-Newton step.

@@ -16,7 +16,7 @@ class AveragingMachine(WrapperMachine):
 
     def __init__(self, inner, decay, start_step):
         super().__init__(inner)
-        self.displaced = True
+        self.displaced = self.swaps = True
         self.decay = decay
         self.start_step = start_step
 
@@ -36,11 +36,19 @@ class AveragingMachine(WrapperMachine):
 
     def expose(self, point, state, context):
         """Show the average; the training point waits in the average's slot, so that nothing is lost."""
-        return state["polyak_average"], state | {"polyak_average": point}
+        # Before the first update there is no average.
+        begun = context.t > 1.0
+        shown = [tf.where(begun, a, p) for a, p in zip(state["polyak_average"], point, strict=True)]
+        return shown, state | {"polyak_average": point}
 
     def resume(self, visible, state, context):
         """Undo `expose`."""
         return state["polyak_average"], state | {"polyak_average": visible}
+
+    def adopt(self, visible, state, context):
+        """What is visible is the average so far, and the inner machine's start."""
+        point, state = self.inner.adopt(visible, state, context)
+        return point, state | {"polyak_average": visible}
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
@@ -58,7 +66,8 @@ class PolyakAverage(MachineOptimizer):
     While training, the model's variables hold what `inner` needs; when `fit` ends they hold θ̄ and the
     training point waits in the state, so that training can go on from it. For validation and checkpoints
     inside `fit` add `tfopt.callbacks.EvaluationWeights()`. Without that callback the first step of a second
-    `fit` uses a gradient taken at θ̄. Options such as `clipnorm` and the learning rate are those of `inner`,
+    `fit` uses a gradient taken at θ̄, and weights that were set between the two are taken for θ̄ alone; with it
+    training goes on from them. Options such as `clipnorm` and the learning rate are those of `inner`,
     which only describes the method: its own state stays empty. The average is float32 for float16 and
     bfloat16 weights.
 
