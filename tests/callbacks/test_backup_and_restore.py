@@ -326,3 +326,24 @@ def test_the_summary_is_readable(tmp_path):
     found = json.loads((backup / "summary.json").read_text())
     assert found["summary"] == {"epoch": 1, "batch": 0, "iterators": 1, "position": 0}
     assert all(len(digest) == 64 for digest in found["files"].values())
+
+
+@pytest.mark.parametrize("save_freq", [3, "epoch"])
+def test_growing_batches_go_on_where_the_backup_says(save_freq, tmp_path):
+    def trained(*callbacks, begin=0):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(tfopt.Momentum(0.1), "mse")
+        batches = tfopt.data.GrowingBatches(X, Y, [10, 15, 20], seed=2, initial_epoch=begin)
+        model.fit(batches, epochs=4, verbose=0, callbacks=list(callbacks))
+        return model.get_weights()
+
+    backup = lambda: tfopt.callbacks.BackupAndRestore(tmp_path, save_freq)  # noqa: E731
+    assert backup().next_epoch == 0
+    with pytest.raises(KeyboardInterrupt):
+        trained(backup(), Interrupt(12))
+    # 6 batches, 4, and the second of the third epoch.
+    again = backup()
+    assert again.next_epoch == 2
+    for a, b in zip(trained(again, begin=again.next_epoch), trained(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -187,6 +187,25 @@ def test_training_does_not_notice(make):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("every", "steps"), [(1, [0, 4, 6, 10]), (4, [0, 4, 10]), (5, [0, 6, 10]), (7, [0, 10]), (12, [0])]
+)
+def test_steps_are_train_steps_whatever_an_execution_holds(every, steps):
+    """Two epochs of six steps; executions begin at 0, 4, 6 and 10."""
+    flow, monitor = GradientFlow(X, Y, every=every), CurvatureMonitor(X, Y, every=every)
+    fit(network(steps_per_execution=4), flow, monitor, batch_size=4)
+    np.testing.assert_array_equal(flow.history["step"], steps)
+    np.testing.assert_array_equal(monitor.history["step"], steps)
+
+
+def test_a_second_fit_counts_on():
+    noise = GradientNoiseScale(X, Y, every=4)
+    model = network()
+    fit(model, noise)
+    fit(model, noise)
+    np.testing.assert_array_equal(noise.history["step"], [0, 4, 8])
+
+
 class Counted(keras.utils.PyDataset):
     """Batches of 4 that count how often they are read."""
 

@@ -122,3 +122,61 @@ def test_plain_optimizers_are_left_alone():
 def test_another_library_s_optimizer_is_refused():
     with pytest.raises(ValueError, match=r"EvaluationWeights\(optimizer=.*expected an optimizer of tfopt's"):
         fit(model_with(keras.optimizers.Adam()), 1)
+
+
+def test_weights_loaded_with_their_state_go_on_from_its_training_point(tmp_path):
+    path = tmp_path / "two.weights.h5"
+    once, again = (model_with(DISPLACED["polyak"]()) for _ in range(2))
+    fit(once, 2)
+    once.save_weights(path)
+    fit(once, 1)
+    fit(again, 3)
+    again.load_weights(path)
+    fit(again, 1)
+    assert_close(arrays(again), arrays(once))
+
+
+SEARCHES = {
+    "lbfgs": tfopt.LBFGS,
+    "newton-cg": tfopt.NewtonCG,
+    "blocks": lambda: tfopt.BlockCoordinateDescent(tfopt.LBFGS()),
+}
+
+
+@pytest.mark.parametrize("make", [*DISPLACED.values(), *SEARCHES.values()], ids=[*DISPLACED, *SEARCHES])
+def test_training_goes_on_from_weights_that_were_set(make):
+    """As with a new optimizer: the first loss is that of these weights, or of the point just ahead."""
+    model = model_with(make())
+    fit(model, 4, batch_size=32)
+    model.set_weights([w * 0 + 7 for w in model.get_weights()])
+    there = model.evaluate(X, Y, verbose=0)
+    assert there > 100
+    losses = fit(model, 6, batch_size=32)["loss"]
+    np.testing.assert_allclose(losses[0], there, rtol=0.05)
+    assert losses[-1] < 0.99 * there
+
+
+def test_the_best_weights_of_an_early_stop_are_where_the_next_training_begins():
+    model = model_with(tfopt.PolyakAverage(tfopt.SGD(0.05)))
+    fit(model, 2)
+    best = arrays(model)
+
+    class Restore(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.set_weights(best)
+
+    fit(model, 3, Restore())
+    history = fit(model, 1, batch_size=32)
+    model.set_weights(best)
+    np.testing.assert_allclose(history["loss"][0], model.evaluate(X, Y, verbose=0), rtol=1e-6)
+
+
+def test_weights_that_were_left_alone_are_no_new_start():
+    """Not even if the very same values are set."""
+    model, other = (model_with(tfopt.PolyakAverage(tfopt.Nesterov(0.05))) for _ in range(2))
+    for one in (model, other):
+        fit(one, 2)
+    other.set_weights(other.get_weights())
+    for one in (model, other):
+        fit(one, 2)
+    assert_close(arrays(model), arrays(other), 0)

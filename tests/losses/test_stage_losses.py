@@ -1,5 +1,7 @@
 """The losses that make stages: their formulas in NumPy, and that at the end they are the plain loss."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.losses import Blend, Curriculum, LabelSmoothing, Temperature
+from tfopt.losses._glue import with_mask
 
 RNG = np.random.default_rng(3)
 LOGITS = RNG.normal(size=(21, 4)).astype("float32") * 3
@@ -105,6 +108,63 @@ def test_label_smoothing_is_that_of_keras_where_keras_has_it():
         assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight", None])
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_label_smoothing_begins_at_the_loss_that_ignores_a_class(reduction, from_logits, weights):
+    base = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=from_logits, ignore_class=2, reduction=reduction
+    )
+    predictions = LOGITS if from_logits else keras.ops.softmax(LOGITS)
+    found = LabelSmoothing(base, 1e-7)(CLASSES, predictions, weights)
+    np.testing.assert_allclose(found, base(CLASSES, predictions, weights), rtol=1e-5, atol=1e-5)
+
+
+def test_ignored_labels_are_left_out_whatever_is_predicted_there():
+    base = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    labels, logits = np.where(CLASSES == 2, -1, CLASSES), LOGITS.copy()
+    logits[CLASSES == 2] = np.nan
+    kept = CLASSES != 2
+    value, gradient = gradient_of(LabelSmoothing(base, 0.3), labels, logits)
+    wanted, slope = gradient_of(LabelSmoothing(SPARSE, 0.3), CLASSES[kept], LOGITS[kept])
+    assert float(value) == pytest.approx(float(wanted), rel=1e-6)
+    np.testing.assert_allclose(gradient.numpy()[kept], slope, rtol=1e-5, atol=1e-8)
+    mask = np.tile(np.arange(7) < 4, (3, 1))
+    masked = with_mask(tf.constant(logits.reshape(3, 7, 4)), mask)
+    both = kept & mask.ravel()
+    found = LabelSmoothing(base, 0.3)(labels.reshape(3, 7), masked)
+    wanted = LabelSmoothing(SPARSE, 0.3)(CLASSES[both], LOGITS[both])
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("axis", [1, -2])
+def test_label_smoothing_along_the_axis_of_the_loss(axis):
+    """Keras' own label_smoothing takes the last axis for that of the classes."""
+    logits, one_hot = (np.moveaxis(t.reshape(3, 7, 4), -1, 1) for t in (LOGITS, ONE_HOT))
+    expected = cross_entropies(LOGITS, 0.7 * ONE_HOT + 0.3 / 4).mean()
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True, axis=axis)
+    dense = keras.losses.CategoricalCrossentropy(from_logits=True, axis=1)
+    for loss, labels in (
+        (sparse, CLASSES.reshape(3, 7)),
+        (sparse, CLASSES.reshape(3, 1, 7)),
+        (dense, one_hot),
+    ):
+        assert float(LabelSmoothing(loss, 0.3)(labels, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_label_smoothing_of_a_function_that_means_something_else_by_axis():
+    def error(y_true, y_pred, axis=None):
+        return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=axis)
+
+    expected = np.mean((LOGITS - (0.7 * ONE_HOT + 0.3 / 4)) ** 2)
+    assert float(LabelSmoothing(error, 0.3)(ONE_HOT, LOGITS)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_label_smoothing_refuses_what_would_hand_mixed_labels_to_a_sparse_loss():
+    with pytest.raises(ValueError, match=r"LabelSmoothing\(loss=.*expected a loss that takes mixed labels"):
+        LabelSmoothing(Temperature(SPARSE, 2.0), 0.1)
+
+
 @pytest.mark.parametrize(("share", "chosen"), [(0.3, 7), (1 / 3, 7), (0.01, 1), (0.99, 21), (0.5, 11)])
 def test_curriculum_is_the_mean_over_the_easiest(share, chosen):
     losses = cross_entropies(LOGITS)
@@ -136,8 +196,58 @@ def test_curriculum_with_sample_weights_and_positions():
     assert float(each) == pytest.approx(scaled, rel=1e-5)
 
 
+@pytest.mark.parametrize("count", [3, 4])
+def test_curriculum_of_positions(count):
+    """Of as many positions as there are samples too, where shapes fit the wrong way round as well."""
+    guess = np.arange(1, 4)[:, None, None] * np.ones((3, count, 2))
+    loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    for made in (Curriculum("mse", 0.5), Curriculum("mse", 0.5, difficulty=rarity), Curriculum(loss, 0.5)):
+        assert float(made(np.zeros((3, count, 2)), guess)) == pytest.approx((1 + 4) / 2)
+
+
+def test_curriculum_of_a_composed_loss():
+    soft = Curriculum(Temperature(SPARSE, 2.0), 0.5)(CLASSES, LOGITS)
+    assert float(soft) == pytest.approx(float(Curriculum(SPARSE, 0.5)(CLASSES, LOGITS / 2)), rel=1e-6)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("weights", [None, np.ones((5, 3)), np.ones(5)], ids=["none", "positions", "samples"])
+def test_curriculum_of_masked_outputs(jit, weights):
+    """The last sample is padding only; the easiest two of the other four have three positions together."""
+    steps = np.array([[1, 0, 0], [1, 2, 3], [2, 1, 0], [2, 0, 0], [0, 0, 0]])
+    x = keras.Input((3,), dtype="int32")
+    model = keras.Model(x, keras.layers.Embedding(4, 1, mask_zero=True)(x))
+    model.set_weights([np.array([[0.0], [2.0], [1.0], [9.0]])])
+    model.compile("sgd", Curriculum("mse", 0.5), jit_compile=jit)
+    # The means of the positions are 4, 86/3, 5/2, 1.
+    assert model.evaluate(steps, np.zeros((5, 3, 1)), sample_weight=weights, verbose=0) == pytest.approx(2.0)
+    model.fit(steps, np.zeros((5, 3, 1)), sample_weight=weights, verbose=0)
+    rows = model.get_weights()[0].ravel()
+    assert (rows[[0, 3]] == [0, 9]).all()
+    assert (rows[1:3] < [2, 1]).all()
+
+
+def test_curriculum_does_not_choose_ignored_labels():
+    base = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    labels, kept = np.where(CLASSES == 2, -1, CLASSES), CLASSES != 2
+    expected = Curriculum(SPARSE, 0.4)(CLASSES[kept], LOGITS[kept])
+    assert float(Curriculum(base, 0.4)(labels, LOGITS)) == pytest.approx(float(expected), rel=1e-5)
+    expected = Curriculum(SPARSE, 0.4, rarity)(CLASSES[kept], LOGITS[kept])
+    assert float(Curriculum(base, 0.4, rarity)(labels, LOGITS)) == pytest.approx(float(expected), rel=1e-5)
+    none = Curriculum(base, 0.4)(np.full_like(labels, -1), LOGITS)
+    assert float(none) == 0.0
+
+
 @pytest.mark.parametrize(
-    "loss", [Temperature(SPARSE, 2.0), LabelSmoothing(SPARSE, 0.2), Blend(SPARSE, SPARSE, 0.5)]
+    "loss",
+    [
+        Temperature(SPARSE, 2.0),
+        LabelSmoothing(SPARSE, 0.2),
+        Blend(SPARSE, SPARSE, 0.5),
+        Curriculum(SPARSE, 0.5),
+        Curriculum(SPARSE, 0.5, difficulty=rarity),
+        Curriculum(Temperature(SPARSE, 2.0), 0.5),
+    ],
 )
 def test_masked_positions_do_not_count(loss):
     logits, classes = LOGITS.reshape(3, 7, 4), CLASSES.reshape(3, 7)
@@ -198,7 +308,31 @@ def test_refuses_bad_arguments(make, argument, value, others):
     assert str(caught.value).startswith(f"{make.__name__}({argument}={value!r}): expected ")
 
 
-def test_temperature_refuses_probabilities():
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.BinaryCrossentropy(),
+        "binary_crossentropy",
+        "sparse_categorical_crossentropy",
+        keras.losses.categorical_focal_crossentropy,
+        LabelSmoothing(keras.losses.BinaryCrossentropy(), 0.1),
+        Blend("mse", LabelSmoothing("binary_crossentropy", 0.1), 0.5),
+        Curriculum("mse", 0.5, difficulty="binary_crossentropy"),
+    ],
+)
+def test_temperature_refuses_probabilities(loss):
     with pytest.raises(ValueError, match=r"expected a loss of logits \(from_logits=True\)"):
-        Temperature(keras.losses.BinaryCrossentropy(), 2.0)
-    assert tfopt.losses.Temperature("mse", 2.0).temperature == 2.0
+        Temperature(loss, 2.0)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse",
+        rarity,
+        LabelSmoothing(keras.losses.BinaryCrossentropy(from_logits=True), 0.1),
+        functools.partial(keras.losses.binary_crossentropy, from_logits=True),
+    ],
+)
+def test_temperature_takes_losses_of_logits(loss):
+    assert tfopt.losses.Temperature(loss, 2.0).temperature == 2.0

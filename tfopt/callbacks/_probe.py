@@ -13,6 +13,8 @@ from tfopt.analysis._loss import loss_of
 class ProbeCallback(keras.callbacks.Callback):
     """Measures something every n train steps: abstract.
 
+    With `steps_per_execution` it does so before the first execution that begins n steps later or more.
+
     A subclass makes one record in `measure`, before the step or, if it overrides `on_step`, after it too, and
     says in `scalars` what of it is logged. Records are dictionaries with the key "step".
     """
@@ -24,7 +26,7 @@ class ProbeCallback(keras.callbacks.Callback):
         self.records: list = []
         self._data, self._options = data, options
         self._loss: Any = None
-        self._steps, self._epoch_began = 0, 0
+        self._steps, self._due, self._batches, self._epoch_began = 0, 0, 0, 0
 
     def make_loss(self):
         """The loss that is measured."""
@@ -62,18 +64,19 @@ class ProbeCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """An epoch's log holds what was measured in it."""
-        self._epoch_began = len(self.records)
+        self._epoch_began, self._batches = len(self.records), 0
 
     def on_train_batch_begin(self, batch, logs=None):
         """Measure, if it is time."""
-        if self._steps % self.every == 0:
+        if self._steps >= self._due:
             self.begin_step()
 
     def on_train_batch_end(self, batch, logs=None):
         """Finish what was begun before the step."""
-        if self._steps % self.every == 0:
+        if self._steps >= self._due:
             self.end_step()
-        self._steps += 1
+            self._due = (self._steps // self.every + 1) * self.every
+        self._steps += self._done(batch)
 
     def on_epoch_end(self, epoch, logs=None):
         """Put the means over the epoch into the logs; an epoch without a measurement repeats the last one."""
@@ -81,14 +84,20 @@ class ProbeCallback(keras.callbacks.Callback):
         if records and logs is not None:
             logs.update(self.combine([record for _, record in records]))
 
+    def _done(self, batch):
+        """Train steps since the last call: those of one execution."""
+        # The last execution of an epoch is numbered as if it were full.
+        before, self._batches = self._batches, min(batch + 1, self.params.get("steps") or batch + 1)
+        return self._batches - before
+
     # -- for subclasses -----------------------------------------------------------------------------
 
     def begin_step(self):
-        """Called before a step that is measured."""
+        """Called before a step, or an execution of several, that is measured."""
         self.note(self.measure())
 
     def end_step(self):
-        """Called after a step that is measured."""
+        """Called after it."""
 
     def note(self, record):
         """Keep a record, and write it to TensorBoard if that callback writes steps."""

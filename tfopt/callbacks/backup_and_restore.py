@@ -43,7 +43,8 @@ class BackupAndRestore(keras.callbacks.Callback):
     Data come in the same order again if the program makes it the same: `keras.utils.set_random_seed` for
     arrays; a `tf.data` pipeline with fixed seeds, finite and of known size, or endless with
     ``steps_per_epoch``. Under strategies with several replicas pipelines that reshuffle are repeated from
-    their first order.
+    their first order. A `tfopt.data.GrowingBatches` counts epochs by itself and is not told where `fit` goes
+    on: make it with a fixed `seed` and ``initial_epoch=backup.next_epoch``.
 
     With several workers each must reach the same `backup_dir`; the first of them writes. With
     `tfopt.distribute.AsynchronousTrainer` the servers rest while a backup is made.
@@ -52,6 +53,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         backup_dir: Folder for the backups, for nothing else, and for one training.
         save_freq: "epoch", or an integer for every so many batches.
         delete_checkpoint: Remove the backups when training has ended.
+
+    Attributes:
+        next_epoch: The epoch, counted from 0, that `fit` will begin with: that of the newest good backup.
 
     Raises:
         ValueError: If an argument is not what it should be, or, at the start of `fit`, if the model is not
@@ -86,6 +90,12 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._before = 0
         self._random: dict = {}
         self._pending: dict | None = None
+
+    @property
+    def next_epoch(self):
+        """The epoch that `fit` will begin with; 0 without a backup."""
+        found, _ = self._backups.read()
+        return found[1]["epoch"] if found else 0
 
     def on_train_begin(self, logs=None):
         """Take up the newest good backup."""

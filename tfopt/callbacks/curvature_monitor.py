@@ -39,8 +39,8 @@ class CurvatureMonitor(ProbeCallback):
         x: Inputs the loss is measured on, as for `tfopt.curvature.hessian_operator`.
         y: Targets, where `x` is arrays.
         sample_weight: Weights of the samples, where `x` is arrays.
-        every: n >= 1: measure at every n-th train step (execution, with `steps_per_execution`), from the
-            first on.
+        every: n >= 1: measure at every n-th train step, from the first on; with `steps_per_execution`, at the
+            beginning of the next execution, whose steps together then are the step Δ.
         batch_size: Samples per batch of arrays; None takes all at once.
         training: Whether the model runs in training mode.
         jit_compile: Whether XLA compiles the measurement.

@@ -15,8 +15,9 @@ class EvaluationWeights(keras.callbacks.Callback):
     place of the average (`PolyakAverage`, `use_ema`). This callback shows the weights meant from the end of
     an epoch's training to the start of the next epoch, and during any `evaluate` and `predict` in between,
     so `val_loss`, `EarlyStopping` and `ModelCheckpoint` are about them; then it puts the training point back.
-    When `fit` starts again it also moves the variables from the weights shown to the training point. With
-    other optimizers of tfopt's it does nothing.
+    When `fit` starts again it also moves the variables from the weights shown to the training point, or, if
+    other weights were set in between (`model.set_weights`, or `EarlyStopping(restore_best_weights=True)` when
+    `fit` ended), goes on from those. With other optimizers of tfopt's it does nothing.
 
     Methods with a line search (`LBFGS` and others) hold a trial point, and the `loss` that `fit` reports is
     the mean over trial points. With this callback it is the loss of the iterate, in the progress bar, in the
@@ -77,7 +78,7 @@ class EvaluationWeights(keras.callbacks.Callback):
             logs["loss"] = float(optimizer.state_value("value"))
 
     def _training(self):
-        self._optimizer().to_training_weights()
+        self._optimizer().to_training_weights(self.model.trainable_variables)
 
     def _optimizer(self):
         optimizer = self.model.optimizer

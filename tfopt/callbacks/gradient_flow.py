@@ -29,7 +29,8 @@ class GradientFlow(ProbeCallback):
         x: Inputs, as for `tfopt.analysis.gradient_flow`.
         y: Targets, where `x` is arrays.
         sample_weight: Weights of the samples, where `x` is arrays.
-        every: n >= 1: measure at every n-th train step, from the first on.
+        every: n >= 1: measure at every n-th train step, from the first on; with `steps_per_execution`, at the
+            beginning of the next execution.
         bound: Change over the whole way that has a name, > 1.
         batch_size: Samples per batch of arrays; None takes all at once.
         training: Whether the model runs in training mode.

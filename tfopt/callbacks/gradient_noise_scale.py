@@ -33,7 +33,8 @@ class GradientNoiseScale(ProbeCallback):
         x: Inputs, as for `tfopt.analysis.gradient_noise_scale`: at least two batches.
         y: Targets, where `x` is arrays.
         sample_weight: Weights of the samples, where `x` is arrays.
-        every: n >= 1: measure at every n-th train step, from the first on.
+        every: n >= 1: measure at every n-th train step, from the first on; with `steps_per_execution`, at the
+            beginning of the next execution.
         batch_size: Samples per batch of arrays; None makes 16 batches of them.
         training: Whether the model runs in training mode.
         jit_compile: Whether XLA compiles the measurement.

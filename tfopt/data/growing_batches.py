@@ -59,7 +59,9 @@ class GrowingBatches(keras.utils.PyDataset):
         sample_weight: Array of shape (n,) or nest of arrays, or None; needs `y`.
         shuffle: Whether every epoch has its own random order.
         seed: Integer that fixes these orders; None draws a seed.
-        initial_epoch: Epoch to begin with, for a run that is resumed.
+        initial_epoch: Epoch to begin with, for a run that is resumed. Keras does not tell the data which
+            epoch `fit` begins with: say it here too where `fit` gets an `initial_epoch`, and with
+            `tfopt.callbacks.BackupAndRestore`, as its `next_epoch`; fix `seed` as well.
 
     Attributes:
         epoch: The epoch the next batches belong to; counts on over several calls of `fit`. Assign to it to

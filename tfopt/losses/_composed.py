@@ -1,5 +1,7 @@
 """What losses made of other losses share: the parts as Keras' compile takes them, and configuration."""
 
+import copy
+
 import keras
 
 from tfopt._check import require
@@ -10,14 +12,14 @@ class ComposedLoss(keras.losses.Loss):
     """A loss made of others, each with its own reduction, masks and sample weights: abstract.
 
     A subclass says in `reduced` what becomes of the reduced values of its parts. `parts` maps the names of
-    constructor arguments to losses.
+    constructor arguments to losses, all that this one calls.
     """
 
     def __init__(self, parts, name, dtype):
         super().__init__(name=name, reduction=None, dtype=dtype)
         self._given = dict(parts)
         owner = type(self).__name__
-        self._parts = {argument: resolved(owner, argument, given) for argument, given in parts.items()}
+        self.parts = {argument: resolved(owner, argument, given) for argument, given in parts.items()}
 
     def reduced(self, y_true, y_pred, sample_weight):
         """The value of the loss on a batch."""
@@ -27,9 +29,13 @@ class ComposedLoss(keras.losses.Loss):
         with keras.name_scope(self.name):
             return keras.ops.cast(self.reduced(y_true, y_pred, sample_weight), self.dtype)
 
+    def call(self, y_true, y_pred):
+        """The value of each sample, or each position in it: the loss of parts without their reductions."""
+        return _unreduced(self).reduced(y_true, y_pred, None)
+
     def part(self, argument):
         """The loss given as `argument`."""
-        return self._parts[argument]
+        return self.parts[argument]
 
     def get_config(self):
         """Constructor arguments, complete."""
@@ -40,6 +46,22 @@ class ComposedLoss(keras.losses.Loss):
     def from_config(cls, config):
         """The loss that `get_config` described."""
         return cls(**{argument: deserialized(value) for argument, value in config.items()})
+
+
+def leaves(loss):
+    """The losses that a loss is made of in the end: itself, if it is not composed."""
+    if not isinstance(loss, ComposedLoss):
+        return [loss]
+    return [leaf for part in loss.parts.values() for leaf in leaves(part)]
+
+
+def _unreduced(loss):
+    """A copy of the loss that reduces nothing."""
+    twin = copy.copy(loss)
+    twin.reduction = None
+    if isinstance(loss, ComposedLoss):
+        twin.parts = {argument: _unreduced(part) for argument, part in loss.parts.items()}
+    return twin
 
 
 def resolved(owner, argument, given):

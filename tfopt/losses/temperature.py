@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from tfopt._check import require, require_positive
-from tfopt.losses._composed import ComposedLoss
-from tfopt.losses._glue import with_mask_of
+from tfopt.losses._composed import ComposedLoss, leaves
+from tfopt.losses._glue import option_of, with_mask_of
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
@@ -20,7 +20,8 @@ class Temperature(ComposedLoss):
 
     Args:
         loss: J: a loss of logits, its name or a function. A loss with an argument `from_logits` must have it
-            True: probabilities must not be divided.
+            True, and so must those that it is made of: probabilities must not be divided. Losses of Keras'
+            by name, such as "binary_crossentropy", are of probabilities.
         temperature: T > 0.
         name: Name of the loss.
         dtype: Of the result.
@@ -42,7 +43,7 @@ class Temperature(ComposedLoss):
     def __init__(self, loss, temperature, name="temperature", dtype=None):
         require_positive("Temperature", temperature=temperature)
         super().__init__({"loss": loss}, name, dtype)
-        of_logits = self.part("loss").get_config().get("from_logits", True)
+        of_logits = all(option_of(leaf, "from_logits", True) for leaf in leaves(self))
         require(of_logits, "Temperature", "loss", loss, "a loss of logits (from_logits=True)")
         self.temperature = temperature
 
