@@ -185,6 +185,11 @@ def test_a_second_fit_with_evaluation_weights_goes_on_as_one():
     np.testing.assert_array_equal(weights_of(twice), weights_of(straight))
 
 
+# Fits of one step, on purpose.
+TOO_SHORT = pytest.mark.filterwarnings("ignore:.*no step was completed")
+
+
+@TOO_SHORT
 @SOME_AND_SLOW_OTHERS
 def test_a_second_fit_starts_from_what_the_first_showed(make):
     """Without EvaluationWeights the weights hold the iterate, which is evaluated once more."""
@@ -219,6 +224,7 @@ def test_before_the_first_pass_the_history_shows_no_loss_of_an_iterate_that_is_n
     assert losses[1] == losses[2] == model.optimizer.result.fun
 
 
+@TOO_SHORT
 def test_passes_that_were_broken_off_are_no_evaluations():
     """Between two fits the batches so far are given up: two passes of 4 in 12 train steps."""
     model = model_with(tfopt.LBFGS(gradient_accumulation_steps=4))
