@@ -156,8 +156,13 @@ def on_two_replicas(strategy):
     return lambda step: tf.function(lambda *g: strategy.run(lambda: step(*half(*g))))
 
 
+ON_REPLICAS = [*((r, "float32") for r in RULES), *(("adam", dtype) for dtype in DTYPES[1:])]
+QUICK_ON_REPLICAS = [("nesterov", "float32"), ("nadam", "float32"), ("adam", "bfloat16")]
+
+
 @pytest.mark.parametrize(
-    ("rule", "dtype"), [(r, "float32") for r in RULES] + [("adam", dtype) for dtype in DTYPES[1:]]
+    ("rule", "dtype"),
+    [pytest.param(*row, marks=[] if row in QUICK_ON_REPLICAS else pytest.mark.slow) for row in ON_REPLICAS],
 )
 def test_on_two_replicas_fused_equals_rule_on_one_device(calls, strategy, rule, dtype):
     how = {"shapes": FEW_SHAPES, "dtypes": (dtype,), "weight_decay": 0.05}

@@ -21,7 +21,11 @@ KEEPING = {
     "rmsprop": lambda **o: tfopt.RMSProp(0.01, momentum=MOMENTUM, nesterov=True, **o),
     "nadam": lambda **o: tfopt.NAdam(0.01, form="lookahead", **o),
 }
+QUICK = ("use_ema", "mean", "nesterov")
 keeping = pytest.mark.parametrize("name", KEEPING)
+some_keeping = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in KEEPING]
+)
 both = pytest.mark.parametrize("fused", [True, False])
 wraps = pytest.mark.parametrize("wrap", [lambda step: step, tf.function], ids=["eager", "graph"])
 
@@ -30,9 +34,11 @@ def weights(*values):
     return [keras.Variable(value, dtype="float64", name=f"w{k}") for k, value in enumerate(values)]
 
 
+WAYS = [(True, tf.function), (False, lambda step: step)]
+
+
 @keeping
-@both
-@wraps
+@pytest.mark.parametrize(("fused", "wrap"), WAYS, ids=["fused, graph", "rule, eager"])
 def test_a_weight_that_never_has_one_stays(name, fused, wrap):
     used, idle = weights([1.0, 2.0], [3.0, 4.0])
     optimizer = KEEPING[name](fused=fused)
@@ -110,7 +116,7 @@ def test_the_point_ahead_is_that_of_each_update(wrap, fused):
     np.testing.assert_allclose(found, [expected(0), expected(1)], rtol=1e-6)
 
 
-@keeping
+@some_keeping
 def test_on_two_replicas_too(name, strategy):
     with strategy.scope():
         used, idle, waiting = weights([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])
@@ -175,12 +181,7 @@ def freeze(model, frozen):
     model.compile(model.optimizer, "mse", jit_compile=False)
 
 
-QUICK = ("use_ema", "mean", "nesterov")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in KEEPING]
-)
+@some_keeping
 @pytest.mark.parametrize("callbacks", [[], [EvaluationWeights()]], ids=["plain", "shown"])
 def test_a_layer_that_is_frozen_stays_and_can_be_trained_again(name, callbacks):
     model = model_with(KEEPING[name]())
