@@ -89,22 +89,25 @@ def _hold(machine, step, options, gradients):
     return gradients.hold()
 
 
-def shown(step, options):
-    """The flags of the step's weights."""
-    return tf.gather(step.exposed, options.rows)
-
-
 def any_shown(step, options):
     """Whether some of the step's weights stand in for the training point."""
-    return tf.reduce_any(shown(step, options))
+    return tf.reduce_any(step.exposed & _own(step, options))
+
+
+def _all_shown(step, options):
+    return tf.reduce_all(step.exposed | ~_own(step, options))
 
 
 def mark(step, options, as_shown):
     """Set the flags of the step's weights."""
-    rows = np.asarray(options.rows)[:, None]
-    flags = tf.fill([len(rows)], as_shown)
-    step.exposed.assign(tf.tensor_scatter_nd_update(step.exposed, rows, flags))
+    own = _own(step, options)
+    step.exposed.assign(step.exposed | own if as_shown else step.exposed & ~own)
     return True
+
+
+def _own(step, options):
+    """Which of the flags are those of the step's weights: gathering them would cost a TPU far more."""
+    return np.isin(np.arange(step.exposed.shape[0]), options.rows)
 
 
 def expose(machine, step, options):
@@ -124,8 +127,7 @@ def expose(machine, step, options):
 
 def hide(machine, step, options, kernel=None):
     """Undo `expose`."""
-    all_shown = tf.reduce_all(shown(step, options))
-    tf.debugging.Assert(all_shown, [UNLIKE])
+    tf.debugging.Assert(_all_shown(step, options), [UNLIKE])
     if _hidden_by(kernel, machine, step, options):
         pass
     elif step.averages:
@@ -199,8 +201,9 @@ def _pass_by(function, machine, step, options):
     if step.others is None:
         return
     step, options = step.others, options.others
-    kept = shown(step, options)
-    tf.cond(tf.reduce_all(kept), _nothing, lambda: _changed(function, machine, step, options, kept))
+    kept = [step.exposed[row] for row in options.rows]
+    change = lambda: _changed(function, machine, step, options, kept)  # noqa: E731
+    tf.cond(_all_shown(step, options), _nothing, change)
 
 
 def _changed(function, machine, step, options, kept):
@@ -228,8 +231,8 @@ def _wandered(machine, step, options, now):
 
 
 def _assign_unless(kept, variables, values):
-    for row, (variable, value) in enumerate(zip(variables, values, strict=True)):
-        variable.assign(tf.where(kept[row], variable, tf.cast(value, variable.dtype)))
+    for shown, variable, value in zip(kept, variables, values, strict=False):
+        variable.assign(tf.where(shown, variable, tf.cast(value, variable.dtype)))
 
 
 def _adds(machine, step, options):
