@@ -23,6 +23,11 @@ def is_number(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_integer(value):
+    """True for an integer of Python or NumPy that is not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def require_positive(owner, **arguments):
     """Require each keyword argument to be a finite number above 0."""
     for name, value in arguments.items():
@@ -50,5 +55,11 @@ def require_choice(owner, choices, **arguments):
 def require_integer(owner, minimum, **arguments):
     """Require each keyword argument to be an integer of at least `minimum`."""
     for name, value in arguments.items():
-        integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        require(integral and value >= minimum, owner, name, value, f"an integer with {name} >= {minimum}")
+        good = is_integer(value) and value >= minimum
+        require(good, owner, name, value, f"an integer with {name} >= {minimum}")
+
+
+def require_flags(owner, **arguments):
+    """Require each keyword argument to be True or False."""
+    for name, value in arguments.items():
+        require(isinstance(value, bool), owner, name, value, "True or False")

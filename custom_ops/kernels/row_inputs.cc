@@ -52,8 +52,7 @@ absl::Status HeldRows::read(const RowInputs& inputs, OpKernelContext* context) {
   return rows_.count() > 0 ? absl::OkStatus() : refused(context, "expected at least one row.");
 }
 
-absl::Status HeldRows::add(const RowInputs& inputs, OpKernelContext* context, int i,
-                           const Tensor& tensor) {
+absl::Status HeldRows::add(const RowInputs& inputs, OpKernelContext* context, int i, const Tensor& tensor) {
   const auto& shape = tensor.shape();
   if (tensor.dtype() != inputs.dtype_)
     return refused(context, "input ", i, " holds ", tensorflow::DataTypeString(tensor.dtype()), ", expected ",

@@ -18,6 +18,13 @@ def test_loss_function_wrapper_is_what_compile_makes_of_a_function():
     assert type(keras.losses.SparseCategoricalCrossentropy()).__mro__[1] is _glue.LossFunctionWrapper
 
 
+def test_fn_kwargs_are_what_a_loss_hands_its_function():
+    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1)
+    assert loss._fn_kwargs == {"from_logits": True, "label_smoothing": 0.1, "axis": -1}
+    assert _glue.option_of(loss, "from_logits", None) is True
+    assert _glue.option_of(_glue.as_loss("binary_crossentropy"), "from_logits", None) is False
+
+
 def test_get_keras_mask_and_set_keras_mask_are_where_losses_look():
     masked = keras.layers.Masking()(np.array([[[1.0], [0.0]]], "float32"))
     np.testing.assert_array_equal(_glue.get_keras_mask(masked), [[True, False]])

@@ -21,6 +21,7 @@ BASE = keras.optimizers.Optimizer
         "_get_current_learning_rate",
         "_get_variable_index",
         "_overwrite_variables_directly_with_gradients",
+        "_untrack_variable",
         "_use_weight_decay",
         "_var_key",
     ],

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt.repair._glue import layers_within
 
 OPTIONS = dict(global_clipnorm=1.0, weight_decay=0.01, use_ema=True, gradient_accumulation_steps=2)
 # What one step accesses by the compiler's count, in 1,000 bytes. Most of Adam's are powers in float64, which
@@ -132,7 +133,7 @@ def test_the_train_step_of_models(compiled, program_of, name, policy):
 
 
 def test_the_models_have_every_layer():
-    parts = [layer for make in MODELS.values() for layer in make()._flatten_layers()]
+    parts = [layer for make in MODELS.values() for layer in layers_within(make())]
     assert set(tfopt.layers.__all__) - {type(part).__name__ for part in parts} == {"recalibrate_batch_norm"}
 
 

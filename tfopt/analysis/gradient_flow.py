@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfopt._check import is_number, require
+from tfopt._check import is_number, require, require_flags
 from tfopt.analysis._finding import Finding
 from tfopt.analysis._loss import loss_of
 from tfopt.analysis._taps import Taps, recurrent_layers, weighted_layers
@@ -151,7 +151,7 @@ class FlowMeter:
     """Measures the flow of a model's loss; traced once."""
 
     def __init__(self, loss, jit_compile):
-        require(isinstance(jit_compile, bool), loss.owner, "jit_compile", jit_compile, "True or False")
+        require_flags(loss.owner, jit_compile=jit_compile)
         self.loss, self.subject = loss, loss.subject
         self.layers = weighted_layers(self.subject.model)
         self.recurrent = recurrent_layers(self.subject.model)

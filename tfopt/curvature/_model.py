@@ -6,7 +6,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from tfopt._check import require
+from tfopt._check import require, require_flags
 from tfopt.curvature._batches import Batches, size_of, weight_of
 
 MEANS = ("mean", "sum_over_batch_size")
@@ -23,7 +23,7 @@ class Model:
     points: tuple = ()
 
     def __init__(self, owner, model, data, batch_size, training):
-        require(isinstance(training, bool), owner, "training", training, "True or False")
+        require_flags(owner, training=training)
         require(model.compiled, owner, "target", model.name, "a compiled model, one with a loss")
         self.owner, self.name, self.model, self.training = owner, model.name, model, training
         self.sources = [variable.value for variable in model.trainable_variables]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfopt._check import require
+from tfopt._check import require, require_flags
 from tfopt.curvature._function import Function
 from tfopt.curvature._model import Model
 
@@ -21,7 +21,7 @@ class CurvatureOperator:
     """
 
     def __init__(self, subject, product, jit_compile):
-        require(isinstance(jit_compile, bool), subject.owner, "jit_compile", jit_compile, "True or False")
+        require_flags(subject.owner, jit_compile=jit_compile)
         self._subject = subject
         self._shapes = [source.shape for source in subject.sources]
         self._sizes = [shape.num_elements() for shape in self._shapes]

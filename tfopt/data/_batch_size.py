@@ -3,15 +3,13 @@
 import itertools
 import math
 
-import numpy as np
-
-from tfopt._check import is_number, require, require_integer, require_positive
+from tfopt._check import is_integer, is_number, require, require_integer, require_positive
 
 _LARGEST = 2**62
 
 
 def _is_size(value):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+    return is_integer(value) and value >= 1
 
 
 def _require_growth(sizes, schedule):

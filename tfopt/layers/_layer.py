@@ -1,11 +1,9 @@
 """What all normalisation layers share: scale and offset, masks, configuration."""
 
-import numbers
-
 import keras
 import tensorflow as tf
 
-from tfopt._check import require, require_not_negative
+from tfopt._check import is_integer, require, require_flags, require_not_negative
 
 PARTS = {
     "initializer": keras.initializers,
@@ -95,17 +93,6 @@ def expanded(owner, mask, rank, channel_axis):
     for _ in range(rank - 1 - mask.shape.rank):
         mask = mask[..., None]
     return tf.expand_dims(mask, channel_axis)
-
-
-def require_flags(owner, **arguments):
-    """Require each keyword argument to be True or False."""
-    for name, value in arguments.items():
-        require(isinstance(value, bool), owner, name, value, "True or False")
-
-
-def is_integer(value):
-    """True for an integer of Python or NumPy that is not a bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def integral_axis(owner, axis):

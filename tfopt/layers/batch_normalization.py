@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfopt._check import require_choice, require_fraction
+from tfopt._check import require_choice, require_flags, require_fraction
 from tfopt.layers._layer import (
     INITIAL,
     NormalizationLayer,
@@ -13,7 +13,6 @@ from tfopt.layers._layer import (
     integral_axis,
     known_lengths,
     positive_axis,
-    require_flags,
     scale_and_offset,
     to_floating,
 )

@@ -2,9 +2,9 @@
 
 import keras
 
-from tfopt._check import require, require_choice
+from tfopt._check import is_integer, require, require_choice
 from tfopt.layers._grouped import GroupedLayer, require_divisor
-from tfopt.layers._layer import integral_axis, is_integer
+from tfopt.layers._layer import integral_axis
 
 
 @keras.saving.register_keras_serializable(package="tfopt")

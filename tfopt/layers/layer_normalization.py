@@ -5,11 +5,10 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from tfopt._check import require, require_choice
+from tfopt._check import is_integer, require, require_choice
 from tfopt.layers._layer import (
     NormalizationLayer,
     expanded,
-    is_integer,
     known_lengths,
     positive_axis,
     scale_and_offset,

@@ -5,8 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from tfopt._check import require
-from tfopt.layers._layer import require_flags
+from tfopt._check import require, require_flags
 from tfopt.layers._weight_normalization import _glue
 from tfopt.layers._weight_normalization.data_init import LINEAR, first_batch
 from tfopt.layers._weight_normalization.kernels import OnWeight, kernels_of

@@ -376,11 +376,9 @@ class MachineOptimizer(keras.optimizers.Optimizer):
 
     def _update(self, grads, variables):
         loss = self._latest_loss()
-        step, options = self._collect(grads, variables)._replace(loss=loss), self._options(variables)
         others = self._others(variables)
-        if others:
-            step = step._replace(others=self._collect([], others))
-            options = options._replace(others=self._options(others))
+        rest = self._collect([], others) if others else None
+        step = self._collect(grads, variables)._replace(loss=loss, others=rest)
         if self.machine.flat:
             step = _flat.unscaled(step, self.loss_scale_factor)
         if self.machine.curvature:
@@ -390,7 +388,7 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             step = _summed(replica, step)
         run = _flat.run if self.machine.flat else update.run
         tf.__internal__.distribute.interim.maybe_merge_call(
-            lambda strategy, step: self._each_device(strategy, run, step, options),
+            lambda strategy, step: self._each_device(strategy, run, step, self._options(variables, others)),
             self._distribution_strategy,
             step,
         )
@@ -435,7 +433,7 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             answer_accumulator=_native(parts.get("answer_accumulator")),
         )
 
-    def _options(self, variables):
+    def _options(self, variables, others=()):
         rows = [self._get_variable_index(v) for v in variables]
         return Options(
             rows=rows,
@@ -451,6 +449,7 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             loss_scale_factor=self.loss_scale_factor,
             accumulation=self.gradient_accumulation_steps,
             fused=self.fused,
+            others=self._options(others) if others else None,
         )
 
     def _each_device(self, strategy, function, step, options):

@@ -209,7 +209,8 @@ def _pass_by(function, machine, step, options):
 def _changed(function, machine, step, options, kept):
     point, state, averages = function(machine, step, options, context(step, options))
     _assign_unless(kept, step.weights, point)
-    _assign_unless(kept, step.averages, averages)
+    if step.averages:
+        _assign_unless(kept, step.averages, averages)
     for name, variables in step.slots.items():
         if isinstance(variables, list):
             _assign_unless(kept, variables, state[name])
@@ -220,7 +221,7 @@ def _rested(machine, step, options, now):
     """Point, state and averages after an update that leaves the iterate where it is."""
     iterate, state = machine.iterate(_point(step), _state(step), now), machine.idle(_state(step), now)
     state = machine.settle(iterate, state, now)
-    averages: list = []
+    averages = None
     if step.averages:
         averages, iterate = _averaged(step, options, iterate, now.t)
     return machine.query(iterate, state, now.following()), state, averages
@@ -231,7 +232,7 @@ def _wandered(machine, step, options, now):
 
 
 def _assign_unless(kept, variables, values):
-    for shown, variable, value in zip(kept, variables, values, strict=False):
+    for shown, variable, value in zip(kept, variables, values, strict=True):
         variable.assign(tf.where(shown, variable, tf.cast(value, variable.dtype)))
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import keras
 
-from tfopt._check import require
+from tfopt._check import require_flags
 from tfopt.repair._repair import Repair
 from tfopt.repair.multi_worker_fit import MULTI_WORKER_FIT
 from tfopt.repair.normalization import NORMALIZATION
@@ -93,7 +93,7 @@ def repair_keras(*, undo=False):
 
     Source: the derivative of the variance with respect to the mean is zero, that derivative's own is not.
     """
-    require(isinstance(undo, bool), "repair_keras", "undo", undo, "True or False")
+    require_flags("repair_keras", undo=undo)
     if not undo:
         return Repairs()
     _undo(_applied)
