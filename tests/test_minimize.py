@@ -462,6 +462,11 @@ def test_a_function_may_be_a_number_everywhere():
     assert tfopt.minimize(lambda x: 4.0, 1.0, method="Newton").fun == 4.0
 
 
+def test_a_value_in_place_of_the_function_is_refused():
+    with pytest.raises(ValueError, match=r"minimize\(fun=3.0\): expected a function"):
+        tfopt.minimize(3.0, 1.0)
+
+
 def test_a_function_that_is_no_scalar_is_refused():
     with pytest.raises(ValueError, match="scalar"):
         solve(lambda x: x, [1.0, 2.0])

@@ -48,6 +48,7 @@ def minimize(fun, x0, method="LBFGS", tol=1e-6, max_evaluations=1000, callback=N
 
     Source: chapter sections 6 and 7; Nocedal and Wright, Numerical Optimization, 2006.
     """
+    require(callable(fun), "minimize", "fun", fun, "a function")
     require_not_negative("minimize", tol=tol)
     require_integer("minimize", 1, max_evaluations=max_evaluations)
     require(callback is None or callable(callback), "minimize", "callback", callback, "a function or None")
@@ -172,7 +173,7 @@ class Run:
         if self.machine.curvature:
             warn_of_stopped_moments(tf.compat.v1.get_default_graph())
         t = state["evaluations"] + 1.0
-        now = Context(t, self.rate, (1.0,), precision=precision(value.dtype))
+        now = Context(t, self.rate, (1.0,), precision=precision(value.dtype), steady=True)
         evaluation = Evaluation([gradient], value)
         curvature = Hessian(self._value, point)
         (point,), new = answered(self.machine, evaluation, [point], state, now, curvature)

@@ -103,3 +103,19 @@ def test_bad_arguments(classifier):
     ):
         with pytest.raises(ValueError, match=message):
             surrogate_gap(**{"model": model, "x": x, "y": y} | arguments)
+
+
+@pytest.mark.parametrize("names", [None, ("a", "b")])
+def test_several_outputs_are_refused(names):
+    """As a list and by name, with what is allowed in the message."""
+    x = RNG.normal(size=(8, 3)).astype(np.float32)
+    inputs = keras.Input((3,))
+    outputs = [keras.layers.Dense(2, "softmax")(inputs) for _ in range(2)]
+    y = [np.zeros(8, np.int32)] * 2
+    if names:
+        outputs, y = dict(zip(names, outputs, strict=True)), dict(zip(names, y, strict=True))
+    model = keras.Model(inputs, outputs)
+    loss = "sparse_categorical_crossentropy"
+    model.compile("sgd", dict.fromkeys(names, loss) if names else [loss, loss])
+    with pytest.raises(ValueError, match="one output of class scores"):
+        surrogate_gap(model, x, y)

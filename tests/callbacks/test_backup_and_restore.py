@@ -92,6 +92,16 @@ def test_an_interrupted_run_ends_where_the_undisturbed_one_does(data, save_freq,
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("epochs", [EPOCHS, EPOCHS + 1])
+def test_a_fit_that_follows_a_resumed_one_begins_at_its_own_epoch(epochs, tmp_path):
+    """With nothing left to train in the resumed one, too."""
+    run("arrays", tfopt.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False))
+    backup = tfopt.callbacks.BackupAndRestore(tmp_path)
+    history, _ = run("arrays", backup, epochs=epochs)
+    assert history.epoch == list(range(EPOCHS, epochs))
+    assert history.model.fit(X, Y, epochs=2, verbose=0).epoch == [0, 1]
+
+
 @pytest.mark.slow
 def test_several_steps_in_one_execution_and_a_second_interruption(tmp_path):
     _, state = run("arrays", steps_per_execution=2)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfopt
 
@@ -154,6 +155,31 @@ def test_training_goes_on_from_weights_that_were_set(make):
     losses = fit(model, 6, batch_size=32)["loss"]
     np.testing.assert_allclose(losses[0], there, rtol=0.05)
     assert losses[-1] < 0.99 * there
+
+
+@pytest.mark.parametrize("make", [*DISPLACED.values(), *SEARCHES.values()], ids=[*DISPLACED, *SEARCHES])
+def test_training_of_a_loaded_model_goes_on_from_weights_that_were_set(make, tmp_path):
+    model = model_with(make())
+    fit(model, 4, batch_size=32)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    for one in (model, loaded):
+        one.set_weights([w * 0 + 7 for w in one.get_weights()])
+    assert fit(model, 3, batch_size=32) == fit(loaded, 3, batch_size=32)
+
+
+@EACH
+def test_a_checkpoint_restored_goes_on_from_its_training_point(make, tmp_path):
+    """Not from what it shows, though the model showed something else before."""
+    model = model_with(make())
+    fit(model, 2)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    path = checkpoint.save(tmp_path / "c")
+    fit(model, 2)
+    expected = arrays(model)
+    checkpoint.restore(path)
+    fit(model, 2)
+    assert_close(arrays(model), expected, 0)
 
 
 def test_the_best_weights_of_an_early_stop_are_where_the_next_training_begins():

@@ -30,6 +30,13 @@ def test_an_epoch_may_end_before_the_data_and_the_next_one_goes_on():
     assert batches(source) == [[8, 9, 10, 11], [0, 1, 2, 3]]
 
 
+def test_what_is_restarted_begins_with_the_first_batch():
+    source = source_of(None, X, 2, y=X, batch_size=4, shuffle=False)
+    for _ in range(2):
+        assert batches(source) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        source.restart()
+
+
 PIPELINE = tf.data.Dataset.from_tensor_slices((X, X))
 WAYS = {
     "goes on": lambda: (PIPELINE.batch(4).repeat(), 2),

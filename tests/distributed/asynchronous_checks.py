@@ -102,6 +102,7 @@ def misuse(strategy):
         "an end": lambda: trainer.fit(lambda: endless.take(2), steps_per_epoch=1),
         "targets": lambda: trainer.fit(lambda: endless, Y, steps_per_epoch=1),
         "validation": lambda: trainer.fit(X, Y, validation_data=lambda: endless),
+        "evaluation": lambda: trainer.evaluate(lambda: endless),
         "outside": lambda: partly_outside(strategy).fit(X, Y),
         "from elsewhere": lambda: trainer.fit(lambda: endless, steps_per_epoch=1),
         "ended": lambda: trainer.fit(ending, steps_per_epoch=9, verbose=0),

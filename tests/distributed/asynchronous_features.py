@@ -68,6 +68,24 @@ class Idle(keras.layers.Layer):
         return inputs
 
 
+class Tested(keras.callbacks.Callback):
+    """Notes the batches of validations."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.file = folder / "tested.txt"
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.note(-1 - batch)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.note(batch + 1)
+
+    def note(self, number):
+        with open(self.file, "a") as file:
+            file.write(f"{number} ")
+
+
 class Rows(keras.utils.PyDataset):
     """Batches of dicts."""
 
@@ -108,6 +126,21 @@ def plain():
     return keras.Sequential(
         [keras.Input((4,)), *layers, Idle(), keras.layers.Dense(1, "sigmoid", dtype="float32")]
     )
+
+
+def stopped():
+    """A model whose loss depends on no weight."""
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1), keras.layers.Lambda(tf.stop_gradient)])
+
+
+def normalized(layer):
+    return lambda: keras.Sequential([keras.Input((4,)), layer(keras.layers.Dense(1))])
+
+
+def all_frozen():
+    model = plain()
+    model.trainable = False
+    return model
 
 
 def branched():
@@ -153,6 +186,11 @@ def frozen(model, fit, scope):
     with scope():
         compile_model(model, Feature(lambda: tfopt.Momentum(0.1)))
     fit(1)
+
+
+def tested(folder, model):
+    """Batches of validations; which ends while which begins is open."""
+    return sorted(int(number) for number in (folder / "tested.txt").read_text().split())
 
 
 def scale_of(folder, model):
@@ -210,6 +248,11 @@ FEATURES = {
         lambda: tfopt.PolyakAverage(tfopt.Nesterov(0.1)),
         fit=with_callback(lambda folder: tfopt.callbacks.EvaluationWeights(), **VALIDATED),
     ),
+    "validation_steps": Feature(
+        fit=with_callback(Tested, validation_data=(X, Y), validation_batch_size=10, validation_steps=2),
+        left=tested,
+    ),
+    "all weights frozen": Feature(model=all_frozen),
     "class_weight": Feature(fit=lambda folder: {"class_weight": {0: 1.0, 1: 3.0}}),
     "own metric": Feature(compile=lambda: {"metrics": [Positives()]}),
     "second fit": Feature(again=lambda model, fit, scope: fit(3, initial_epoch=2)),
@@ -217,6 +260,14 @@ FEATURES = {
     "several inputs and outputs": Feature(
         model=branched, fit=lambda folder: {"x": Rows(workers=1), "y": None, "batch_size": None}
     ),
+}
+
+
+# The last one waits for its start.
+REFUSED_MODELS = {
+    "no gradient": stopped,
+    "set by call": normalized(keras.layers.SpectralNormalization),
+    "not started": normalized(tfopt.layers.WeightNormalization),
 }
 
 
@@ -288,8 +339,19 @@ def refused(strategy):
         compile_model(model, Feature(compile=lambda: {"metrics": [Largest()]}))
         trainer = AsynchronousTrainer(model)
         within = asynchronous_checks.message_of(lambda: trainer.fit(X, Y))
-    message = asynchronous_checks.message_of(lambda: trainer.fit(X, Y))
-    return {"metric": message, "within": within, "updates": trainer.updates}
+    found = {"metric": message_of(trainer), "within": within, "updates": trainer.updates}
+    for name, make in REFUSED_MODELS.items():
+        with strategy.scope():
+            model = make()
+            model.compile(tfopt.Adam(0.05), "mse")
+        found[name] = message_of(AsynchronousTrainer(model))
+    # Once it has its start it is trained.
+    model(X, training=True)
+    return found | {"started": message_of(AsynchronousTrainer(model))}
+
+
+def message_of(trainer):
+    return asynchronous_checks.message_of(lambda: trainer.fit(X, Y, verbose=0))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ ERRORS = {
     "no dataset": "a function that returns a tf.data.Dataset, not",
     "an end": r"add \.repeat\(\)",
     "targets": r"fit\(y=.*expected None",
-    "validation": "steps_per_epoch=None",
+    "validation": r"fit\(validation_steps=None\): expected a number with a function as validation_data",
+    "evaluation": r"evaluate\(steps=None\): expected a number with a function as x",
     "from elsewhere": "a function that makes its dataset itself",
     "ended": r"one ended: add \.repeat\(\)",
     "outside": r"optimizer='Momentum'\): expected one made under the strategy's scope",
@@ -109,9 +110,9 @@ FEATURES = {
     "rates": ("LearningRateScheduler", "ReduceLROnPlateau", "EarlyStopping"),
     "averages": ("SwapEMAWeights", "EvaluationWeights"),
     "fits": ("second fit", "frozen and compiled anew", "several inputs and outputs"),
-    "losses": ("class_weight", "own metric"),
+    "losses": ("class_weight", "own metric", "validation_steps", "all weights frozen"),
 }
-LEFT = ("float16", "float16 by itself", "jit float16", *FEATURES["saving"])
+LEFT = ("validation_steps", "float16", "float16 by itself", "jit float16", *FEATURES["saving"])
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,11 @@ def test_what_works_with_keras_fit_works_alike(processes, part):
     assert "metrics=['largest/value']): expected metrics whose state is a sum" in refused["metric"]
     assert "expected a call outside of every strategy's scope()" in refused["within"]
     assert refused["updates"] == 0
+    assert "No gradients provided" in refused["no gradient"]
+    assert "dense" in refused["set by call"]
+    assert "forward pass leaves the weights" in refused["set by call"]
+    assert "model=['weight_normalization']): expected layers that have their start" in refused["not started"]
+    assert refused["started"] == ""
 
 
 # -- What is refused, without a cluster --------------------------------------------------------------------

@@ -248,6 +248,21 @@ def test_in_a_model_that_trains_and_is_saved(tmp_path):
     np.testing.assert_array_equal(loaded.layers[0].inverse(layer(x)).numpy(), layer.inverse(layer(x)).numpy())
 
 
+def test_weights_of_an_hdf5_file_are_the_map(tmp_path):
+    """Also where a layer was adapted to other data before it loads them."""
+    x = correlated().astype(np.float32)
+    models = []
+    for data in (x, x[:, ::-1]):
+        layer = Whitening(n_components=4)
+        layer.adapt(data)
+        models.append(keras.Sequential([keras.Input((5,)), layer]))
+    models[0].save(tmp_path / "model.h5")
+    models[1].load_weights(tmp_path / "model.h5")
+    for model in (models[1], keras.saving.load_model(tmp_path / "model.h5")):
+        np.testing.assert_array_equal(model(x).numpy(), models[0](x).numpy())
+        assert model.layers[0].rank == 4
+
+
 def test_white_inputs_condition_a_linear_model():
     """The Hessian of least squares on white inputs is the identity: one gradient step of rate 1 is enough."""
     x = correlated()
@@ -313,6 +328,10 @@ def test_batches_of_other_features_are_refused():
         (
             lambda: adapted(np.eye(3)).adapt(np.eye(4)),
             r"Whitening.adapt\(data='4 features'\): expected 3 features",
+        ),
+        (
+            lambda: adapted(np.eye(3)).adapt(tf.data.Dataset.from_tensors(np.eye(3)).take(0)),
+            r"Whitening\(samples=0\): expected at least two",
         ),
         (lambda: Whitening().inverse(np.ones((1, 3))), r"Whitening.inverse\(built=False\)"),
         (lambda: Whitening().rank, r"Whitening.rank\(built=False\)"),

@@ -38,7 +38,7 @@ def _state(optimizer, paths):
     for (slot, path), variable in optimizer.named_state():
         if path:
             gathered.setdefault(slot, {})[path] = np.ravel(variable.numpy())
-        elif slot not in ("iteration", "learning_rate", "exposed"):
+        elif slot not in ("iteration", "learning_rate", "exposed", "shown"):
             gathered[slot] = variable.numpy()
     joined = {k: np.concatenate([v[p] for p in paths]) for k, v in gathered.items() if isinstance(v, dict)}
     return gathered | joined

@@ -16,7 +16,12 @@ def move(s, y, gradient, last_gradient, last_direction):
     products = tf.matmul(tf.stack([s, y]), tf.stack([y, g], axis=1))
     known = dict(s=s, y=y, gradient=g, last_gradient=last, last_direction=d)
     known |= dict(products=products, ss=tf.reduce_sum(s * s))
-    return Move(**known, **unknown, precision=1e-16, fresh=tf.constant(False))
+    return Move(
+        **known,
+        **unknown,
+        precision=1e-16,
+        **dict.fromkeys(("fresh", "changing", "void"), tf.constant(False)),
+    )
 
 
 @pytest.mark.parametrize("beta", BETAS)

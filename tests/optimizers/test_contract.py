@@ -638,6 +638,7 @@ def test_bad_learning_rates(name, rate):
         ({"clip_norm": 1.0}, r"SGD\(clip_norm=1.0\): expected one of the options weight_decay"),
         ({"clipnorm": 1.0, "clipvalue": 1.0}, "Only one of"),
         ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps"),
+        ({"gradient_accumulation_steps": 2.0}, r"accumulation_steps=2.0\): expected an integer"),
         ({"weight_decay": -0.1}, r"SGD\(weight_decay=-0.1\)"),
         ({"clipnorm": 0.0}, r"SGD\(clipnorm=0.0\)"),
         ({"global_clipnorm": float("nan")}, r"SGD\(global_clipnorm=nan\)"),

@@ -125,6 +125,42 @@ def test_state_loaded_before_building_can_be_saved_again():
     assert_same(store, again)
 
 
+BEFORE_BUILDING = {
+    "rule": lambda: tfopt.Adam(0.1),
+    "slots that do not start at 0": lambda: tfopt.DeltaBarDelta(0.1),
+    "method": tfopt.LBFGS,
+    "average": lambda: tfopt.PolyakAverage(tfopt.Momentum(0.1)),
+    "options": lambda: tfopt.Adam(0.1, use_ema=True, gradient_accumulation_steps=2, skip_nonfinite=True),
+    "schedule": lambda: tfopt.Nesterov(tfopt.schedules.LinearDecay(0.1, 10)),
+    "scaled": lambda: keras.optimizers.LossScaleOptimizer(tfopt.Adam(0.1)),
+}
+
+
+@pytest.mark.parametrize("kind", BEFORE_BUILDING)
+def test_a_compiled_model_that_never_trained_is_saved_and_loaded(kind, tmp_path):
+    """By Keras' own functions; then it trains as the original does."""
+    model = model_of(4, names=["a"], optimizer=BEFORE_BUILDING[kind]())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for one in (model, loaded):
+        one.fit(X, Y, epochs=2, shuffle=False, verbose=0)
+    for left, right in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("kind", BEFORE_BUILDING)
+def test_weights_saved_before_training_are_a_start_before_and_after_it(kind, tmp_path):
+    model = model_of(4, names=["a"], optimizer=BEFORE_BUILDING[kind]())
+    model.save_weights(tmp_path / "start.weights.h5")
+    ends = []
+    for _ in range(2):
+        model.load_weights(tmp_path / "start.weights.h5")
+        model.fit(X, Y, epochs=2, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    for left, right in zip(*ends, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
 def test_weights_of_one_name_are_told_apart():
     weights = [keras.Variable(np.ones(2), name="w") for _ in range(2)]
     assert weights[0].path == weights[1].path
@@ -185,7 +221,7 @@ def lbfgs_of(*units, names):
     ("units", "others", "words"),
     [
         ((1, 4), (2, 2), ["a/kernel has shape (3, 2), saved (3, 1)"]),
-        ((2, 3), (4,), ["unknown: shape of", "b/kernel"]),
+        ((2, 3), (4,), ["unknown:", "shape of", "b/kernel"]),
     ],
 )
 def test_a_vector_of_as_many_weights_of_other_shapes_is_refused(units, others, words):
@@ -237,3 +273,85 @@ def test_weights_file_that_does_not_fit_raises(tmp_path):
     target = trained(4, names=["a"])
     with pytest.raises(ValueError, match=r"missing: momentum of .*a/kernel"):
         target.load_weights(tmp_path / "w.weights.h5")
+
+
+def test_file_of_weights_alone_leaves_the_state_as_it_is(tmp_path):
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(1)])
+    plain.save_weights(tmp_path / "w.weights.h5")
+    target = trained(4)
+    before = values(target.optimizer)
+    target.load_weights(tmp_path / "w.weights.h5")
+    assert_same(before, values(target.optimizer))
+    for ours, theirs in zip(target.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_weights_shown_are_known_again_in_any_order(order):
+    """By their paths: one of them holds its training point, the other's waits in the state."""
+    make = lambda: tfopt.PolyakAverage(tfopt.SGD(0.5))  # noqa: E731
+    names = ("a", "b")
+    source, target = ([keras.Variable(np.ones(2) * (1 + len(n)), name=n) for n in names] for _ in range(2))
+    optimizer, other = make(), make()
+    for _ in range(2):
+        optimizer.apply([keras.ops.ones(2), keras.ops.ones(2) * 2], source)
+    optimizer.to_evaluation_weights()
+    optimizer.to_training_weights(source[:1])
+    store = Store()
+    optimizer.save_own_variables(store)
+    for ours, theirs in zip(target, source, strict=True):
+        ours.assign(theirs)
+    other.build(target[::order])
+    other.load_own_variables(store)
+    for left, variables in ((optimizer, source), (other, target)):
+        left.to_training_weights()
+        np.testing.assert_array_equal(variables[0], np.ones(2))
+        np.testing.assert_array_equal(variables[1], np.zeros(2))
+
+
+def test_counter_of_skipped_steps_that_does_not_come_is_none():
+    source = trained(4, names=["a"])
+    target = model_of(4, names=["a"], optimizer=tfopt.Adam(0.1, skip_nonfinite=True))
+    target.fit(X, Y * np.nan, verbose=0)
+    assert target.optimizer.skipped_steps == 1
+    target.optimizer.load_own_variables(saved(source))
+    assert target.optimizer.skipped_steps == 0
+
+
+def frozen(make):
+    """A model, and it with its first layer frozen under the same optimizer, trained before and after."""
+    model = make()
+    model.fit(X, Y, epochs=2, verbose=0)
+    model.layers[-3].trainable = False
+    model.compile(model.optimizer, "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    return model
+
+
+def functional_of(*units, names, optimizer):
+    x = inputs = keras.Input((3,))
+    for name, u in zip((*names, "out"), (*units, 1), strict=True):
+        x = keras.layers.Dense(u, name=name)(x)
+    model = keras.Model(inputs, x)
+    model.compile(optimizer, "mse")
+    return model
+
+
+@pytest.mark.parametrize("kind", [model_of, functional_of])
+def test_a_model_that_froze_layers_is_loaded_and_goes_on(kind, tmp_path, caplog):
+    """Keras builds the optimizer that it loads for the weights that are still trained."""
+    make = lambda: kind(4, 3, names=["a", "b"], optimizer=tfopt.PolyakAverage(tfopt.Momentum(0.1)))  # noqa: E731
+    model = frozen(make)
+    model.save(tmp_path / "m.keras")
+    anew = make()
+    anew.layers[-3].trainable = False
+    anew.compile(anew.optimizer, "mse")
+    anew.load_weights(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert "a/kernel" in caplog.text
+    assert "b/kernel" not in caplog.text
+    for one in (model, loaded, anew):
+        one.fit(X, Y, epochs=2, shuffle=False, verbose=0)
+    for ours, *others in zip(*(one.get_weights() for one in (model, loaded, anew)), strict=True):
+        for theirs in others:
+            np.testing.assert_array_equal(ours, theirs)

@@ -162,7 +162,8 @@ class _TrueCost:
         outputs = call_model(self.model, x, self.subject.training)
         if self.true_loss is not None:
             return tf.reduce_mean(self.true_loss(y, outputs))
-        right = tf.reduce_sum(self._labels(y, outputs) * self._probabilities(y, outputs), axis=-1)
+        probabilities = self._probabilities(y, outputs)  # first: it refuses outputs that are not one tensor
+        right = tf.reduce_sum(self._labels(y, outputs) * probabilities, axis=-1)
         return tf.reduce_mean(1.0 - right)
 
     def zero_one(self):

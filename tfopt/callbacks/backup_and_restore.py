@@ -119,6 +119,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         if self._pending is not None:
             set_random_state(self._pending)
             self._pending = None
+            # This `fit` has begun there; a next one of the same model begins where it is told to.
+            _glue.begin_with(self.model, None)
         self._random = random_state()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -140,6 +142,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Remove the backups of a training that has ended."""
         self._data.stop()
+        if self._pending is not None:  # It had ended before.
+            self._pending = None
+            _glue.begin_with(self.model, None)
         if self.delete_checkpoint and self._writes():
             self._backups.clear()
 

@@ -9,6 +9,7 @@ from tfopt.distribute import _glue
 from tfopt.distribute._step import device_of
 from tfopt.optimizers import COMPOSED
 from tfopt.optimizers._glue import MachineOptimizer
+from tfopt.repair._glue import layers_within
 
 OWNER = "AsynchronousTrainer"
 # They change or measure the model between two steps, where asynchronous training has no between.
@@ -56,6 +57,16 @@ def require_on_servers(model):
         outside,
         "every variable on a parameter server: model and optimizer made under the strategy's scope",
     )
+
+
+def require_started(model):
+    """Raise ValueError if a layer would take its start from the first batch, which a worker cannot set."""
+    waiting = [layer.name for layer in layers_within(model) if getattr(layer, "starts_from_batch", False)]
+    expected = (
+        "layers that have their start: call model(batch, training=True) once before fit, or pass "
+        "data_init=False"
+    )
+    require(not waiting, OWNER, "model", waiting, expected)
 
 
 def check_callbacks(given):

@@ -7,28 +7,29 @@ from tfopt._check import require, require_integer
 from tfopt.distribute import _glue
 
 
-def source_of(coordinator, x, steps, **data):
+def source_of(coordinator, x, steps, names=("fit", "x", "steps_per_epoch"), **data):
     """The source for what `fit` was given.
 
     Args:
         coordinator: A `tf.distribute.coordinator.ClusterCoordinator`.
         x: Inputs as Keras' `fit` takes them, or a function without arguments that returns a dataset.
         steps: Batches of an epoch, or None for as many as there are.
+        names: The method that was called, and its arguments `x` and `steps`, for messages.
         **data: Further arguments of `fit` about the data.
     """
     within = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-    expected = "a call outside of every strategy's scope()"
-    require(within is None, "AsynchronousTrainer.fit", "strategy", within, expected)
+    expected, owner = "a call outside of every strategy's scope()", f"AsynchronousTrainer.{names[0]}"
+    require(within is None, owner, "strategy", within, expected)
     if callable(x) and not isinstance(x, keras.utils.PyDataset):
         given = sorted(name for name, value in data.items() if name != "shuffle" and value is not None)
         require(
             not given,
-            "AsynchronousTrainer.fit",
+            owner,
             ", ".join(given),
             [type(data[name]).__name__ for name in given],
-            "None, since the function given as x makes the dataset with all that is in it",
+            f"None, since the function given as {names[1]} makes the dataset with all that is in it",
         )
-        return FromWorkers(coordinator, x, steps)
+        return FromWorkers(coordinator, x, steps, names)
     return FromCoordinator(x=x, steps_per_epoch=steps, **data)
 
 
@@ -42,7 +43,7 @@ class FromCoordinator:
         self._batches = _glue.batches_like_fit(**data)
         # Shapes without the number of samples: the last batch may be smaller.
         self.spec = self._begun().element_spec
-        _glue.restart(self._batches)
+        self.restart()
 
     @property
     def steps(self):
@@ -55,8 +56,12 @@ class FromCoordinator:
     def first(self):
         """The first batch, which an epoch still begins with."""
         batch = next(self._begun())
-        _glue.restart(self._batches)
+        self.restart()
         return batch
+
+    def restart(self):
+        """Let the next epoch begin with the first batch, as every validation does."""
+        _glue.restart(self._batches)
 
     def pass_over(self, epochs):
         """Read what was trained on before, so that the next epoch has the batches that followed."""
@@ -74,18 +79,19 @@ class FromCoordinator:
 class FromWorkers:
     """Every worker makes a dataset of its own and reads from it as fast as it can."""
 
-    def __init__(self, coordinator, function, steps):
-        owner = "AsynchronousTrainer.fit"
-        require(steps is not None, owner, "steps_per_epoch", steps, "a number with a function as x")
-        require_integer(owner, 1, steps_per_epoch=steps)
+    def __init__(self, coordinator, function, steps, names):
+        method, x, count = names
+        owner = f"AsynchronousTrainer.{method}"
+        require(steps is not None, owner, count, steps, f"a number with a function as {x}")
+        require_integer(owner, 1, **{count: steps})
         dataset = function()
         expected = f"a function that returns a tf.data.Dataset, not {dataset!r}"
-        require(isinstance(dataset, tf.data.Dataset), owner, "x", function, expected)
+        require(isinstance(dataset, tf.data.Dataset), owner, x, function, expected)
         endless = dataset.cardinality() < 0
-        require(endless, owner, "x", function, "a function whose dataset goes on for ever: add .repeat()")
+        require(endless, owner, x, function, "a function whose dataset goes on for ever: add .repeat()")
         captured = tf.function(function, autograph=False).get_concrete_function().captured_inputs
         inside = all(tensor.dtype != tf.variant for tensor in captured)
-        require(inside, owner, "x", function, "a function that makes its dataset itself, from the beginning")
+        require(inside, owner, x, function, "a function that makes its dataset itself, from the beginning")
         self.spec = dataset.element_spec
         self.steps = steps
         self._dataset = dataset
@@ -94,6 +100,9 @@ class FromWorkers:
     def first(self):
         """A batch as the workers read them."""
         return next(iter(self._dataset))
+
+    def restart(self):
+        """Nothing: every worker goes on where it is."""
 
     def pass_over(self, epochs):
         """Nothing: who has read what was up to the workers then."""

@@ -2,10 +2,12 @@
 
 import functools
 import uuid
+import warnings
 
 import keras
 import tensorflow as tf
 
+from tfopt._check import require
 from tfopt.distribute import _glue
 
 
@@ -64,7 +66,8 @@ class Steps:
         # Of mixed_float16: it moves with the updates, so that a late gradient may carry an earlier one.
         scale = getattr(model.optimizer, "dynamic_scale", None)
         self._scales = [] if scale is None else [scale]
-        self._turns = Turns(device_of(model.trainable_variables[0]))
+        # Where the first weights lie; a model that is frozen as a whole has none to train.
+        self._turns = Turns(device_of([*model.trainable_variables, *model.optimizer.variables][0]))
         self._made_of = _parts(model)
         self.updates = updates
         if updates is None:
@@ -118,9 +121,18 @@ class Steps:
             loss = model.compute_loss(x, y, y_pred, sample_weight, training=training)
             _glue.track_loss(model, loss, tf.shape(_first(x))[0])
             model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        if training:
+            self._require_unchanged(scope, weights)
         moved = [scope.get_current_value(v) for v in self._others]
         now = [scope.get_current_value(v) for v in self.metrics]
         return loss, moved, [new - old for new, old in zip(now, self.initial, strict=True)]
+
+    def _require_unchanged(self, scope, weights):
+        """Raise ValueError if the forward pass itself has set a weight, which is the updates' to move."""
+        pairs = zip(self.model.trainable_variables, weights, strict=True)
+        set_by_call = [v.path for v, weight in pairs if scope.get_current_value(v) is not weight]
+        expected = "a model whose forward pass leaves the weights that are trained as they are"
+        require(not set_by_call, "AsynchronousTrainer", "model", set_by_call, expected)
 
     def _write(self, rows, at, gradients, scales, others, moved):
         """The update of the variables in `rows`, in its turn; returns its staleness."""
@@ -136,9 +148,14 @@ class Steps:
 
     def _apply(self, rows, gradients):
         # A thread of the strategy's own, which does not know where it is called from.
+        variables = self.model.trainable_variables
+        if not variables:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+            return
+        # With None for a weight without one, of which the optimizer speaks as in Keras' `fit`.
+        given = dict(zip(rows, gradients, strict=True))
         with tf.device(self._turns.device):
-            variables = self.model.trainable_variables
-            self.model.optimizer.apply(gradients, [variables[row] for row in rows])
+            self.model.optimizer.apply([given.get(row) for row in range(len(variables))], variables)
 
 
 def _parts(model):

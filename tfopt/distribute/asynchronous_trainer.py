@@ -44,8 +44,9 @@ class AsynchronousTrainer:
 
     Only rules that take one gradient at a time work asynchronously. Methods with a line search compare losses
     at points of their own choice and are refused, as are a train step of the model's own, callbacks that
-    change or measure the model between two steps, and metrics whose state is no sum over batches. Statistics
-    of batch normalisation move by what each step adds to them. Embeddings travel to the workers whole.
+    change or measure the model between two steps, metrics whose state is no sum over batches, and layers that
+    set trained weights in their call, such as `keras.layers.SpectralNormalization`. Statistics of batch
+    normalisation move by what each step adds to them. Embeddings travel to the workers whole.
 
     Under ``mixed_float16`` a gradient that was computed with an earlier loss scale is brought to the one that
     the servers have by now. With ``jit_compile=True`` forward and backward pass are compiled on the workers.
@@ -179,6 +180,7 @@ class AsynchronousTrainer:
             validation = self._validation(validation_data, size, validation_steps)
         functions = self._build(source)
         model = self.model
+        _refusals.require_started(model)
         listeners = keras.callbacks.CallbackList(
             callbacks,
             add_history=True,
@@ -198,6 +200,7 @@ class AsynchronousTrainer:
             logs = self._epoch(functions, source, listeners, rest)
             if validation is not None and _glue.should_evaluate(model, epoch, validation_freq):
                 found = self._evaluate(functions, validation, listeners)
+                validation.restart()
                 logs |= {f"val_{name}": value for name, value in found.items()}
             listeners.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -220,14 +223,15 @@ class AsynchronousTrainer:
         Returns:
             Dict from name to value.
         """
-        data = dict(y=y, batch_size=batch_size, sample_weight=sample_weight)
+        data = dict(y=y, batch_size=batch_size, sample_weight=sample_weight, names=("evaluate", "x", "steps"))
         source = source_of(self._coordinator, x, steps, shuffle=False, **data)
         functions = self._build(source)
         return self._evaluate(functions, source, keras.callbacks.CallbackList())
 
     def _validation(self, data, batch_size, steps):
         if callable(data) and not isinstance(data, keras.utils.PyDataset):
-            return source_of(self._coordinator, data, steps, shuffle=False)
+            names = ("fit", "validation_data", "validation_steps")
+            return source_of(self._coordinator, data, steps, names, shuffle=False)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         options = dict(y=y, sample_weight=sample_weight, batch_size=batch_size, shuffle=False)
         return source_of(self._coordinator, x, steps, **options)
@@ -272,14 +276,19 @@ class AsynchronousTrainer:
         return tally.logs()
 
     def _evaluate(self, functions, source, listeners):
-        tally = Tally(functions)
+        tally, watched = Tally(functions), len(listeners.callbacks) > 1
+
+        def tell(results):
+            for added in results:
+                tally.add(added)
+                listeners.on_test_batch_end(tally.steps - 1, tally.recent_logs() if watched else {})
+
         listeners.on_test_begin()
         with self._flight() as flight:
-            for argument in source.epoch():
-                for added in flight.add(functions.test, argument):
-                    tally.add(added)
-            for added in flight.rest():
-                tally.add(added)
+            for step, argument in enumerate(source.epoch()):
+                listeners.on_test_batch_begin(step)
+                tell(flight.add(functions.test, argument))
+            tell(flight.rest())
         logs = tally.logs()
         listeners.on_test_end(logs)
         return logs

@@ -41,8 +41,8 @@ class WeightNormalization(keras.layers.Wrapper):
     the samples and the positions of a convolution. That is done for dense, convolution, transposed,
     depthwise and separable layers (there by the pointwise kernel); others keep g = ‖v‖, for the rule needs
     units that are linear in the input. Units that do not vary keep theirs, and a batch of one sample leaves
-    it to the next. Under several replicas call the model once on a batch with `training=True` before
-    `fit`: each would start from a batch of its own.
+    it to the next. Under several replicas or an `AsynchronousTrainer` call the model once on a batch with
+    `training=True` before `fit`: each would start from a batch of its own.
 
     A wrapped recurrent cell computes w at every step, a wrapped recurrent layer once; the wrapper takes a
     cell without dropout only.
@@ -129,7 +129,7 @@ class WeightNormalization(keras.layers.Wrapper):
                 f"WeightNormalization {self.name!r}: its layer was quantised or has LoRA enabled, and "
                 "computes with v in the place of w. Call remove() before, and do it to what that returns."
             )
-        if training and self.initialized is not None and self.trainable and self.layer.trainable:
+        if training and self._may_start():
             self._start_from(inputs, self.initialized)
         values = [(kernel.variable, kernel.weight()) for kernel in self.normalized.kernels]
         output, losses, updates = call_with(values, self.layer, inputs, *args, **kwargs)
@@ -143,6 +143,14 @@ class WeightNormalization(keras.layers.Wrapper):
         """Whether the layer has given up a variable that holds v, as quantisation makes it."""
         held = set(map(id, self.layer.variables))
         return any(id(kernel.variable) not in held for kernel in self.normalized.kernels)
+
+    def _may_start(self):
+        return self.initialized is not None and self.trainable and self.layer.trainable
+
+    @property
+    def starts_from_batch(self):
+        """Whether the next batch with `training=True` would set g and b."""
+        return self._may_start() and not bool(tf.convert_to_tensor(self.initialized))
 
     def _start_from(self, inputs, initialized):
         if _glue.stateless_scope() is not None:

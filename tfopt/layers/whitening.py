@@ -70,7 +70,7 @@ class Whitening(keras.layers.Layer):
         self.n_components = n_components
         self.epsilon = epsilon
         self.supports_masking = True
-        self._statistics = StreamingCovariance()
+        self.reset_state()
 
     def build(self, input_shape):
         features = input_shape[-1]
@@ -113,7 +113,7 @@ class Whitening(keras.layers.Layer):
         self.reset_state()
         for batch in batches(owner, data, batch_size):
             self._take_in(owner, batch)
-        self.finalize_state()
+        self._make_map()
 
     def update_state(self, data):
         """Take a batch of (samples, …, features) into the statistics; `finalize_state` makes them count."""
@@ -126,6 +126,7 @@ class Whitening(keras.layers.Layer):
         require(rows.shape[1] == features, owner, "data", f"{rows.shape[1]} features", f"{features} features")
         self._kept(features)
         self._statistics.update(rows)
+        self._pending = True
 
     def _kept(self, features):
         """k for so many features, checked."""
@@ -137,13 +138,21 @@ class Whitening(keras.layers.Layer):
     def reset_state(self):
         """Forget the statistics gathered so far; the layer's map stays."""
         self._statistics = StreamingCovariance()
+        self._pending = False
 
     def finalize_state(self):
         """Make the map of the statistics gathered so far; more batches may follow, and another call.
 
+        Without a batch since the last call a built layer keeps the map it has.
+
         Raises:
             ValueError: If they are of fewer than two samples.
         """
+        # Keras calls it too, behind weights that it has loaded from an HDF5 file.
+        if self._pending or not self.built:
+            self._make_map()
+
+    def _make_map(self):
         count = self._statistics.count
         require(count >= 2, "Whitening", "samples", count, "at least two samples")
         features = len(self._statistics.mean)
@@ -162,6 +171,7 @@ class Whitening(keras.layers.Layer):
         self.matrix.assign(matrix)
         self.inverse_matrix.assign(inverse)
         self.directions.assign(int(present.sum()))
+        self._pending = False
 
     def call(self, inputs):
         centred = tf.cast(inputs, self.mean.dtype) - self.mean

@@ -35,7 +35,7 @@ class LineSearch:
             value: φ(0).
             slope: φ′(0) < 0.
             step: First trial, above 0.
-            precision: Relative precision of φ, a Python number.
+            precision: Relative precision of φ.
         """
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ import enum
 import numpy as np
 import tensorflow as tf
 
-from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double
+from tfopt.line_search._search import ACCEPTED, ENDLESS, FAILED, SEARCHING, choose, double, noise
 from tfopt.optimizers._direction import Heading, Move, steep_enough
 from tfopt.optimizers._machine import Machine, Slot
 from tfopt.optimizers._vectors import combine, dot, either, lies, moved, products
@@ -15,7 +15,8 @@ class Phase(enum.IntEnum):
     """Where a run stands, and with it what the next evaluation is for.
 
     SEARCH: of a trial point. CURVATURE: of the Hessian at the iterate. RETURN: of the iterate once more, in
-    the middle of a search. In all others of the iterate itself: to begin there, or because the run has ended.
+    the middle of a search; DOUBT: the same, to see whether the function is still what it was. In all others
+    of the iterate itself: to begin there, or because the run has ended.
     """
 
     START = 0
@@ -26,9 +27,16 @@ class Phase(enum.IntEnum):
     NOT_FINITE = 5
     CURVATURE = 6
     RETURN = 7
+    DOUBT = 8
 
 
-UNDER_WAY = (Phase.START, Phase.SEARCH, Phase.CURVATURE, Phase.RETURN)
+# Beside the verdicts of a search, in place of the one that is taken for ACCEPTED.
+DOUBTFUL = ENDLESS
+
+# How many times steeper than at both its ends a way may be in between before its value is doubted.
+_STEEPER = 10.0
+
+UNDER_WAY = (Phase.START, Phase.SEARCH, Phase.CURVATURE, Phase.RETURN, Phase.DOUBT)
 
 
 class DescentMachine(Machine):
@@ -38,6 +46,10 @@ class DescentMachine(Machine):
     is part of the state. A search that fails starts again from θ along −g, and where that fails too the run
     has stalled. Then, and once the gradient is small enough, θ is evaluated next: with the same function
     nothing changes any more, with another minibatch the method goes on from there.
+
+    Where a trial's value is far from all that the slopes at both ends of the way lead to, θ is evaluated once
+    more. If its value is another one, the function changes, as with a new minibatch every step; the
+    difference, "discord", is from then on how exactly values are compared.
 
     A direction that needs curvature is asked for at the new iterate: after a `step` the machine `awaits` an
     answer to its `probe`, which `absorb` takes, once or several times.
@@ -56,6 +68,7 @@ class DescentMachine(Machine):
             *(Slot(name, shape=lambda n: (n,)) for name in ("iterate", "gradient", "direction")),
             *direction.slots,
             Slot("evaluations", scalar=True),
+            Slot("discord", scalar=True),
             *(Slot(name, scalar=True) for name in scalars),
             *(Slot(f"search_{name}", scalar=True) for name in search.names),
         )
@@ -67,6 +80,8 @@ class DescentMachine(Machine):
     def step(self, evaluation, point, state, context):
         """The next point, and the state in which its evaluation is awaited."""
         (x,), (g,), f = point, evaluation.gradients, double(evaluation.loss)
+        state = state | self._known_of_discord(f, state, context)
+        context = self._with_discord(state, context)
         slope, gg = tf.unstack(products([state["direction"], g], [g])[:, 0])
         searched = self.search.advance(self._search_of(state), f, slope)
         sound = tf.math.is_finite(f) & tf.math.is_finite(gg)
@@ -76,14 +91,18 @@ class DescentMachine(Machine):
         verdict = choose(endless, ACCEPTED, verdict)
         # A search that looks at values only may accept a point whose gradient is of no use.
         verdict = choose(~sound & tf.equal(verdict, ACCEPTED), double(FAILED), verdict)
+        odd = ~first & tf.not_equal(verdict, ACCEPTED) & self._contradicts(f, slope, state, context)
+        verdict = choose(odd, DOUBTFUL, verdict)
         choices = {
             SEARCHING: lambda: self._go_on(state, searched),
             ACCEPTED: lambda: self._accept(x, g, f, gg, first, endless, state, context),
             FAILED: lambda: self._fail(x, g, f, first, state, context),
+            DOUBTFUL: lambda: self._go_on(state, searched, Phase.DOUBT),
         }
         ordered = [choices[code] for code in sorted(choices)]
         following = tf.switch_case(tf.cast(verdict, tf.int32), ordered)
         following["evaluations"] = state["evaluations"] + 1.0
+        following["discord"] = state["discord"]
         return [following.pop("point")], state | following
 
     def restart(self):
@@ -114,6 +133,7 @@ class DescentMachine(Machine):
 
     def absorb(self, answer, point, state, context):
         """The next point and state after a product with the Hessian, or the Hessian, at the iterate."""
+        context = self._with_discord(state, context)
         state = state | {
             "products": state["products"] + float(answer.shape[0] if answer.shape.rank == 2 else 1)
         }
@@ -137,14 +157,39 @@ class DescentMachine(Machine):
         """How the run stands."""
         return Phase(int(value("phase")))
 
-    def _go_on(self, state, searched):
-        """The search asks for another trial."""
+    def _known_of_discord(self, f, state, context):
+        """What the value of a point that was evaluated before says of the function."""
+        spread, known = tf.abs(f - state["value"]), state["discord"]
+        differs = spread > 2.0 * noise(state["value"], context.precision)
+        # Where one value is like the other the function is taken at its word from now on.
+        alike = choose(known > 0.0, known, -1.0)
+        asked = tf.equal(state["phase"], float(Phase.DOUBT)) & tf.math.is_finite(spread)
+        return {"discord": choose(asked, choose(differs, tf.maximum(spread, known), alike), known)}
+
+    def _with_discord(self, state, context):
+        """The context with the precision that the function's values have shown."""
+        shown = tf.math.divide_no_nan(state["discord"], 8.0 * tf.abs(state["value"]))
+        return context._replace(precision=tf.maximum(double(context.precision), shown))
+
+    def _contradicts(self, f, slope, state, context):
+        """Whether a trial's value is none that the slopes at both ends of the way there would lead to."""
+        if context.steady:
+            return False
+        steepest = tf.maximum(tf.abs(slope), tf.abs(state["slope"]))
+        way = _STEEPER * state["search_step"] * steepest
+        jump = tf.abs(f - state["value"]) - 2.0 * noise(state["value"], context.precision)
+        return (state["discord"] >= 0.0) & tf.math.is_finite(jump) & (jump > way)
+
+    def _go_on(self, state, searched, phase=Phase.SEARCH):
+        """The search asks for another trial, or the machine for the iterate once more."""
         kept = {name: state[name] for name in ("iterate", "gradient", "direction", *_SCALARS)}
+        kept["phase"] = double(float(phase))
         return self._trial(kept | self.direction.keep(state), searched)
 
     def _accept(self, x, g, f, gg, first, endless, state, context):
         """The trial point is the new iterate; a direction from there."""
-        returned = tf.equal(state["phase"], float(Phase.RETURN))
+        doubted = tf.equal(state["phase"], float(Phase.DOUBT))
+        returned = doubted | tf.equal(state["phase"], float(Phase.RETURN))
         found = moved(self.direction.rows(state), x, state["iterate"], g, state["gradient"])
         move = Move(
             s=found.s,
@@ -160,6 +205,8 @@ class DescentMachine(Machine):
             ss=found.ss,
             precision=context.precision,
             fresh=first if self.curvature else first & ~returned,
+            changing=state["discord"] > 0.0,
+            void=doubted & (state["discord"] > 0.0),
         )
         phase = choose(endless, float(Phase.UNBOUNDED), self._phase_at(f, found.largest, g.dtype))
         begun = {
@@ -173,7 +220,7 @@ class DescentMachine(Machine):
             return self._ask(begun, move, state)
         d, slots = self.direction.next(move, state)
         heading = d if isinstance(d, Heading) else Heading(d, *lies(d, g))
-        bold = lambda slope: self._bold(move, slope, context)  # noqa: E731
+        bold = lambda slope: self._bold(move, slope, gg, context)  # noqa: E731
         return self._depart(begun, heading, gg, slots, move.fresh, state, context, bold)
 
     def _ask(self, begun, move, state):
@@ -268,11 +315,13 @@ class DescentMachine(Machine):
         """First trial where nothing is known of the scale: at most a step of length ε."""
         return context.learning_rate * tf.minimum(1.0 / tf.sqrt(gg), 1.0)
 
-    def _bold(self, move, slope, context):
+    def _bold(self, move, slope, gg, context):
         """First trial along a direction that knows the past."""
         if self.direction.natural or self.strides:
             return context.learning_rate
-        return self.direction.first_trial(move, slope)
+        # Among values that scatter steps are shortened by mistake too: what makes up for it is twice as long.
+        trial = choose(move.changing, 2.0, 1.0) * self.direction.first_trial(move, slope)
+        return choose(move.void, self._timid(gg, context), trial)
 
     def _search_of(self, state):
         return {name: state[f"search_{name}"] for name in self.search.names}

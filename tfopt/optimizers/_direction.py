@@ -19,8 +19,10 @@ class Move(NamedTuple):
         products: Of the direction's `rows`, s and y, in this order, with y and the gradient: float64,
             [rows + 2, 2].
         ss: sᵀs, float64 scalar.
-        precision: Relative precision of the function's values, a Python number.
+        precision: Relative precision of the function's values, float64 scalar.
         fresh: Whether there is no last iterate to learn from: what tells of the way from there means nothing.
+        changing: Whether the function is known to be another one time and again.
+        void: Whether that has just been found, so that what was learnt of decreases means nothing either.
     """
 
     s: Any
@@ -34,8 +36,10 @@ class Move(NamedTuple):
     decrease: Any
     products: Any
     ss: Any
-    precision: float
+    precision: Any
     fresh: Any
+    changing: Any
+    void: Any
 
     @property
     def sy(self):

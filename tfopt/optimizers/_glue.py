@@ -19,28 +19,14 @@ import numpy as np
 import tensorflow as tf
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-from tfopt._check import is_number, require, require_not_negative, require_positive
+from tfopt._check import is_number, require
 from tfopt.optimizers import _flat, _state
 from tfopt.optimizers import _update as update
 from tfopt.optimizers._agreement import portable_config, require_agreement
+from tfopt.optimizers._arguments import check_options, check_search_options
 from tfopt.optimizers._curvature import TracedHessian
 from tfopt.optimizers._shown import Shown
 from tfopt.optimizers._update import Options, Step, compute_dtype
-
-KERAS_OPTIONS = (
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "loss_scale_factor",
-    "gradient_accumulation_steps",
-)
-OWN_OPTIONS = ("learning_rate_multipliers", "weight_decay_exclude", "skip_nonfinite", "fused")
-OPTIONS = KERAS_OPTIONS + OWN_OPTIONS
-
 
 log = logging.getLogger("tfopt")
 
@@ -65,7 +51,7 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         **keras_options,
     ):
         owner = type(self).__name__
-        _check_options(owner, learning_rate, learning_rate_multipliers, weight_decay_exclude, keras_options)
+        check_options(owner, learning_rate, learning_rate_multipliers, weight_decay_exclude, keras_options)
         if is_number(learning_rate):
             learning_rate = float(learning_rate)
         with tf.init_scope():  # within a graph being traced the variables would have no value yet
@@ -79,13 +65,12 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         self._parts = _Untracked({})
         self._pending = _Untracked(None)
         self._losses = _Untracked({})
-        self._shown = _Untracked(Shown())
         self._scaled_outside = False
         self.skip_nonfinite = bool(skip_nonfinite)
         self.fused = bool(fused)
         self.machine = self.make_machine(**hyper)
         if self.machine.flat:
-            _check_search_options(owner, learning_rate_multipliers, skip_nonfinite, keras_options)
+            check_search_options(owner, learning_rate_multipliers, skip_nonfinite, keras_options)
 
     def make_machine(self, **hyper):
         """The pure machine for these hyper-parameters."""
@@ -167,6 +152,8 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if self._displaced:
             shape = (len(variables),)
             parts["exposed"] = self.add_variable(shape, dtype="bool", initializer="zeros", name="exposed")
+            if self._swaps:
+                parts["shown"] = self.add_variable(shape, dtype="int64", initializer="zeros", name="shown")
         self._multipliers = [self._multiplier(v) for v in variables]
         self.built = True
         self._load_pending()
@@ -252,34 +239,45 @@ class MachineOptimizer(keras.optimizers.Optimizer):
             store[key] = value
 
     def load_own_variables(self, store):
-        """Load the state; what does not fit is named in a ValueError and nothing is changed."""
+        """Load the state; what does not fit is named in a ValueError and nothing is changed.
+
+        A file of weights alone, which Keras takes for one with an empty state, changes nothing either.
+        """
         # Keras' stores offer keys(), not iteration.
         saved = {key: store[key] for key in store.keys()}  # noqa: SIM118
-        self._shown.value = Shown()
+        if not saved:
+            return
         if self.built:
             _state.load(self, saved)
         else:
             self._pending.value = {key: value[()] for key, value in saved.items()}
+
+    @property
+    def paths(self):
+        """The paths of the trained variables; repeated ones are numbered."""
+        return _unique([_path(v) for v in self._trainable_variables])
 
     def named_state(self):
         """Pairs ((slot name, variable path or ""), state variable) in order of creation."""
         shared = [(("iteration", ""), self._iterations)]
         if isinstance(self._learning_rate, keras.Variable):
             shared.append((("learning_rate", ""), self._learning_rate))
-        paths = _unique([_path(v) for v in self._trainable_variables])
         for name, part in self._parts.value.items():
             if isinstance(part, list):
-                shared.extend(((name, path), v) for path, v in zip(paths, part, strict=True))
+                shared.extend(((name, path), v) for path, v in zip(self.paths, part, strict=True))
             else:
                 shared.append(((name, ""), part))
         return shared
+
+    def initial_value(self, name):
+        """What the state of this name starts at."""
+        return next((s.initial for s in self.machine.slots if s.name == name and s.shape is None), 0.0)
 
     def layout(self):
         """Pairs (path, shape) of the variables in the order in which a vector of all weights holds them."""
         if not self.machine.flat:
             return []
-        paths = _unique([_path(v) for v in self._trainable_variables])
-        return [(p, tuple(v.shape)) for p, v in zip(paths, self._trainable_variables, strict=True)]
+        return [(p, tuple(v.shape)) for p, v in zip(self.paths, self._trainable_variables, strict=True)]
 
     @property
     def train_steps(self):
@@ -310,6 +308,11 @@ class MachineOptimizer(keras.optimizers.Optimizer):
     @property
     def _displaced(self):
         return self.machine.displaced or self.use_ema
+
+    @property
+    def _swaps(self):
+        """Whether the training point waits in the state while other weights are shown."""
+        return self.machine.swaps or self.use_ema
 
     # -- one train step -----------------------------------------------------------------------------
 
@@ -478,8 +481,8 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         """Let the model hold the weights this optimizer stands for: the iterate or the average."""
         rows = self._rows_held(shown=False)
         self._on_each_device(self._moves.expose, rows)
-        if self.machine.swaps or self.use_ema:
-            self._shown.value.note(self._natives_of(rows))
+        if rows and self._swaps:
+            Shown(self._parts.value["shown"]).note(self._natives_of(rows))
 
     def to_training_weights(self, variables=None):
         """Undo `to_evaluation_weights`: the model holds the point where the next gradient is wanted.
@@ -493,12 +496,18 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         if variables is not None:
             wanted = {self._var_key(v) for v in variables}
             rows = [row for row in rows if self._var_key(self._trainable_variables[row]) in wanted]
-        changed = self._shown.value.changed(self._natives_of(rows))
+        changed = self._changed(rows)
         if self.machine.flat:
             self._on_each_device(self._moves.adopt if changed else self._moves.hide, rows)
             return
         self._on_each_device(self._moves.adopt, sorted(changed))
         self._on_each_device(self._moves.hide, [row for row in rows if row not in changed])
+
+    def _changed(self, rows):
+        """Which of the weights shown, at these places, were given other values since."""
+        if not (rows and self._swaps):
+            return set()
+        return Shown(self._parts.value["shown"]).changed(self._natives_of(rows))
 
     def restart(self):
         """Forget the evaluations so far: the next one, at the iterate, is taken for a run's first.
@@ -664,61 +673,3 @@ def _deserialized(value, custom_objects):
     if isinstance(value, Mapping) and "class_name" in value:
         return keras.saving.deserialize_keras_object(dict(value), custom_objects=custom_objects)
     return value
-
-
-def _check_options(owner, learning_rate, multipliers, exclude, keras_options):
-    for option, value in keras_options.items():
-        require(option in KERAS_OPTIONS, owner, option, value, f"one of the options {', '.join(OPTIONS)}")
-    for option in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
-        if keras_options.get(option) is not None:
-            require_positive(owner, **{option: keras_options[option]})
-    if keras_options.get("weight_decay") is not None:
-        require_not_negative(owner, weight_decay=keras_options["weight_decay"])
-    if not callable(learning_rate):
-        good = is_number(learning_rate) and learning_rate > 0
-        expected = "a finite number with learning_rate > 0, a schedule or a callable"
-        require(good, owner, "learning_rate", learning_rate, expected)
-    _check_patterns(owner, {} if multipliers is None else multipliers, () if exclude is None else exclude)
-
-
-def _check_patterns(owner, multipliers, exclude):
-    good = isinstance(multipliers, Mapping)
-    expected = "a dict from regular expression on variable paths to factor"
-    require(good, owner, "learning_rate_multipliers", multipliers, expected)
-    for pattern, factor in multipliers.items():
-        good = is_number(factor) and factor >= 0
-        require(
-            good, owner, "learning_rate_multipliers", {pattern: factor}, "factors that are finite and >= 0"
-        )
-    good = isinstance(exclude, (list, tuple))
-    require(good, owner, "weight_decay_exclude", exclude, "a list of regular expressions on variable paths")
-    for pattern in (*multipliers, *exclude):
-        _check_pattern(owner, pattern)
-
-
-def _check_search_options(owner, multipliers, skip_nonfinite, keras_options):
-    """Refuse what would change the function, or the gradient alone, between the points of a line search."""
-    given = {"learning_rate_multipliers": multipliers} | keras_options
-    for option in (
-        "learning_rate_multipliers",
-        "weight_decay",
-        "clipnorm",
-        "clipvalue",
-        "global_clipnorm",
-        "use_ema",
-    ):
-        expected = (
-            "None; a line search compares values of one function, so put a penalty into the loss instead"
-        )
-        require(not given.get(option), owner, option, given.get(option), expected)
-    expected = "False; a method with a line search by itself never stays where there is a NaN or Inf"
-    require(not skip_nonfinite, owner, "skip_nonfinite", skip_nonfinite, expected)
-
-
-def _check_pattern(owner, pattern):
-    try:
-        re.compile(pattern)
-    except (re.error, TypeError) as error:
-        raise ValueError(
-            f"{owner}: expected regular expressions on variable paths, got {pattern!r} ({error})."
-        ) from None

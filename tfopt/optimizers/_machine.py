@@ -52,7 +52,8 @@ class Context(NamedTuple):
         rows: Place of each weight among those that the optimizer was built with.
         keep: 1 − λε of each weight that decays, None for the others; for partial machines only.
         constraints: Constraint of each weight, or None; for partial machines only.
-        precision: Relative precision of the loss, a Python number; for machines that compare losses.
+        precision: Relative precision of the loss, a number; for machines that compare losses.
+        steady: Whether the loss is known to be the same function each time.
     """
 
     t: Any
@@ -61,7 +62,8 @@ class Context(NamedTuple):
     rows: Sequence[int] = ()
     keep: Sequence[Any] = ()
     constraints: Sequence[Any] = ()
-    precision: float = 0.0
+    precision: Any = 0.0
+    steady: bool = False
 
     def following(self):
         """The context of the update after this one, at the same ε."""

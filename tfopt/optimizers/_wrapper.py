@@ -1,7 +1,8 @@
 """What optimizers around another optimizer share: checks, options, configuration, and handing on."""
 
 from tfopt._check import require
-from tfopt.optimizers._glue import OPTIONS, MachineOptimizer
+from tfopt.optimizers._arguments import OPTIONS
+from tfopt.optimizers._glue import MachineOptimizer
 from tfopt.optimizers._machine import Machine
 
 

@@ -175,7 +175,7 @@ class BlockSearchMachine(Machine):
         begun = self.turns.opened(state, lambda: self._norms(g))
         moved, after = self._search(evaluation, x, begun, context)
         accepted = after["iterations"] > state["iterations"]
-        stuck = after["phase"] > float(Phase.SEARCH)
+        stuck = (after["phase"] > float(Phase.SEARCH)) & tf.not_equal(after["phase"], float(Phase.DOUBT))
         after["taken"] = begun["taken"] + double(accepted)
         at_iterate = accepted | tf.not_equal(state["phase"], float(Phase.SEARCH))
         after["grad_norm"] = choose(at_iterate, largest(g), state["grad_norm"])

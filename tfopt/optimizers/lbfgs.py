@@ -151,8 +151,9 @@ class LBFGS(DirectionOptimizer):
     not the next iterate. The loss must be the same function during a search: train on the full batch (a
     dataset repeated, with `steps_per_epoch`; an epoch of one step costs 60 ms in Keras whatever is in it), on
     data larger than memory with `gradient_accumulation_steps`, or on each minibatch for several steps with
-    `tfopt.data.repeat_each`. When the batch changes every step the method still goes on, by accepting and by
-    starting anew, but loses what makes it fast.
+    `tfopt.data.repeat_each`. When the batch changes every step a search that a value contradicts has the
+    iterate evaluated once more, learns from the difference how far the batches' values scatter, and from then
+    on takes what lies within that for equal: the method goes on, but loses what makes it fast.
 
     When `fit` ends the model holds the iterate, and the next `fit` begins by evaluating it once more. Where a
     `fit` is only a few train steps long, put `tfopt.callbacks.EvaluationWeights()` among its callbacks: the

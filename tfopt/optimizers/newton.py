@@ -44,8 +44,7 @@ class NewtonStep(CurvedDirection):
 
     def begin(self, move, state):
         """Ask for H; the last step's success decides on α."""
-        adapted = choose(move.fresh, state["damping"], self._adapted(move, state))
-        changes = {"trusted": double(0.0), "solved": double(0.0), "damping": adapted}
+        changes = {"trusted": double(0.0), "solved": double(0.0), "damping": self._adapted(move, state)}
         return self.keep(state) | changes
 
     def asks(self, state):
@@ -133,7 +132,8 @@ class NewtonStep(CurvedDirection):
         shortened = a / move.learning_rate < 0.5
         new = choose((ratio < 0.25) | shortened, self._grown(damping, scale), new)
         telling = predicted > noise(state["value"], move.precision)
-        return choose(telling & tf.equal(state["trusted"], 1.0), new, damping)
+        new = choose(telling & tf.equal(state["trusted"], 1.0), new, damping)
+        return choose(move.void, 0.0, choose(move.fresh, damping, new))
 
 
 @keras.saving.register_keras_serializable(package="tfopt")

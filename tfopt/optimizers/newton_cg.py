@@ -24,7 +24,7 @@ class TruncatedNewton(CurvedDirection):
     def __init__(self, damping, max_cg, radius):
         self.trusts = damping == "adaptive"
         self.damping = 0.0 if self.trusts else damping
-        self.max_cg = max_cg
+        self.max_cg, self.radius = max_cg, radius
         self.slots = (
             *(Slot(name, shape=lambda n: (n,)) for name in ("solution", "residual", "conjugate")),
             Slot("radius", radius, scalar=True),
@@ -38,7 +38,7 @@ class TruncatedNewton(CurvedDirection):
             "solution": tf.zeros_like(g),
             "residual": -g,
             "conjugate": -g,
-            "radius": choose(move.fresh, state["radius"], self._radius(move, state)),
+            "radius": self._radius(move, state),
             "trusted": double(0.0),
             "bend": double(0.0),
             "solved": double(0.0),
@@ -106,7 +106,8 @@ class TruncatedNewton(CurvedDirection):
         new = choose(ratio < 0.25, 0.25 * length, choose((ratio > 0.75) & held_back, 2.0 * length, radius))
         new = choose(share < 1.0, tf.minimum(length, new), new)
         telling = predicted > noise(state["value"], move.precision)
-        return choose(telling & tf.equal(state["trusted"], 1.0) & (new > 0.0), new, radius)
+        new = choose(telling & tf.equal(state["trusted"], 1.0) & (new > 0.0), new, radius)
+        return choose(move.void, self.radius, choose(move.fresh, radius, new))
 
 
 @keras.saving.register_keras_serializable(package="tfopt")
