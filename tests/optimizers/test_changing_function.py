@@ -54,6 +54,7 @@ def test_values_that_scatter_do_not_hold_a_search_up(make):
     assert bowl(found) < 1e-3 * bowl(START)
     assert Phase.DOUBT in phases
     assert 1.0 < float(optimizer.state_value("discord")) < 5.0
+    assert "came out different, by" in optimizer.result.message
 
 
 @pytest.mark.parametrize("make", SEARCHED.values(), ids=SEARCHED)

@@ -146,8 +146,13 @@ class DescentMachine(Machine):
         return [following.pop("point")], following
 
     def report(self, value):
-        """One sentence on the run."""
-        return self.direction.report(value)
+        """What there is to tell of the run, a sentence each."""
+        discord = float(value("discord"))
+        changes = (
+            f"The loss of one point came out different, by {discord:.3g}: it is another function from "
+            "evaluation to evaluation, as with a new batch or new dropout masks each time."
+        )
+        return " ".join(filter(None, (self.direction.report(value), changes if discord > 0.0 else "")))
 
     def grad_norm(self, value):
         """Largest absolute component of the gradient at the iterate."""

@@ -42,7 +42,7 @@ class Result(NamedTuple):
             over several batches or replicas, is among them.
         products: Number of products with the Hessian, which cost about two gradients each.
         status: `Status`; its value is a sentence.
-        message: What else the method has to tell, a sentence, or "".
+        message: What else the method has to tell, in sentences, or "".
 
     Example:
         >>> import tfopt

@@ -200,6 +200,10 @@ class BlockSearchMachine(Machine):
         """Largest absolute component of the gradient at the iterate, in all blocks."""
         return float(value("grad_norm"))
 
+    def report(self, value):
+        """The inner machine's."""
+        return self.inner.report(value)
+
     def phase(self, value):
         """How the run stands: the end of one block's search is none of it."""
         if not math.isfinite(value("value")):
