@@ -24,6 +24,11 @@ ROUNDS = 20
 pytestmark = pytest.mark.usefixtures("loaded")
 
 
+def compared(optimizer):
+    """Its state but for checksums of weights, which differ where the weights do in their last digit."""
+    return [v for (slot, _), v in optimizer.named_state() if slot != "shown"]
+
+
 @pytest.fixture
 def make(loaded):
     """The op that makes a bundle."""
@@ -424,7 +429,7 @@ def test_fit_is_as_without_the_kernel(made, options, per_execution):
         model.compile(optimizer, "mse", steps_per_execution=per_execution, jit_compile=False)
         x = np.random.default_rng(0).normal(size=(24, 3))
         model.fit(x, x.sum(1), batch_size=4, epochs=2, verbose=0, shuffle=False)
-        return [w.numpy() for w in [*model.weights, *optimizer.variables]]
+        return [w.numpy() for w in [*model.weights, *compared(optimizer)]]
 
     fused = train()
     assert made

@@ -64,6 +64,11 @@ FEW_SHAPES = [(1,), (17,), (1025,)]
 pytestmark = pytest.mark.usefixtures("loaded")
 
 
+def compared(optimizer):
+    """Its state but for checksums of weights, which differ where the weights do in their last digit."""
+    return [v for (slot, _), v in optimizer.named_state() if slot != "shown"]
+
+
 @pytest.fixture(autouse=True)
 def calls(monkeypatch):
     """Names of the rules whose kernel was called."""
@@ -99,7 +104,7 @@ def run(
     for _ in range(steps):
         step(*(draw(rng, shape, dtype) for shape, dtype in kinds))
     optimizer.to_evaluation_weights()
-    return {v.path: v.numpy().astype("float64") for v in [*weights, *optimizer.variables]}
+    return {v.path: v.numpy().astype("float64") for v in [*weights, *compared(optimizer)]}
 
 
 def assert_same(left, right, tolerance):

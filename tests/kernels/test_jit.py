@@ -23,6 +23,11 @@ CALL = "tfopt_fused_update"
 pytestmark = pytest.mark.usefixtures("lowering")
 
 
+def compared(optimizer):
+    """Its state but for checksums of weights, which differ where the weights do in their last digit."""
+    return [v for (slot, _), v in optimizer.named_state() if slot != "shown"]
+
+
 class Training:
     """An optimizer and its weights, updated by a compiled function or eagerly."""
 
@@ -42,7 +47,7 @@ class Training:
         return [tf.cast(rng.normal(size=w.shape), w.dtype) for w in self.weights]
 
     def variables(self):
-        return [*self.weights, *self.optimizer.variables]
+        return [*self.weights, *compared(self.optimizer)]
 
     def program(self, stage):
         return self.step.experimental_get_compiler_ir(self.gradients())(stage=stage)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt.optimizers._state import FLAGS
 
 SETTINGS = {
     "SGD": [{}],
@@ -259,7 +260,8 @@ def test_dtypes_train(name, settings, dtype):
     first = float(loss_of(weights, X, Y))
     train_network(optimizer, weights, epochs=8)
     wide = "float64" if dtype == "float64" else "float32"
-    assert all(v.dtype == wide for v in optimizer.variables if v.shape != () and v.dtype != "bool")
+    vectors = [v for (slot, _), v in optimizer.named_state() if v.shape != () and slot not in FLAGS]
+    assert all(v.dtype == wide for v in vectors)
     optimizer.to_evaluation_weights()
     assert all(w.dtype == dtype for w in weights)
     assert float(loss_of(weights, X, Y)) < 0.95 * first
