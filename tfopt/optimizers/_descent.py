@@ -30,9 +30,6 @@ class Phase(enum.IntEnum):
     DOUBT = 8
 
 
-# Beside the verdicts of a search, in place of the one that is taken for ACCEPTED.
-DOUBTFUL = ENDLESS
-
 # How many times steeper than at both its ends a way may be in between before its value is doubted.
 _STEEPER = 10.0
 
@@ -92,12 +89,13 @@ class DescentMachine(Machine):
         # A search that looks at values only may accept a point whose gradient is of no use.
         verdict = choose(~sound & tf.equal(verdict, ACCEPTED), double(FAILED), verdict)
         odd = ~first & tf.not_equal(verdict, ACCEPTED) & self._contradicts(f, slope, state, context)
-        verdict = choose(odd, DOUBTFUL, verdict)
+        verdict = choose(odd, SEARCHING, verdict)
         choices = {
-            SEARCHING: lambda: self._go_on(state, searched),
+            SEARCHING: lambda: self._go_on(
+                state, searched, choose(odd, float(Phase.DOUBT), float(Phase.SEARCH))
+            ),
             ACCEPTED: lambda: self._accept(x, g, f, gg, first, endless, state, context),
             FAILED: lambda: self._fail(x, g, f, first, state, context),
-            DOUBTFUL: lambda: self._go_on(state, searched, Phase.DOUBT),
         }
         ordered = [choices[code] for code in sorted(choices)]
         following = tf.switch_case(tf.cast(verdict, tf.int32), ordered)
@@ -185,10 +183,10 @@ class DescentMachine(Machine):
         jump = tf.abs(f - state["value"]) - 2.0 * noise(state["value"], context.precision)
         return (state["discord"] >= 0.0) & tf.math.is_finite(jump) & (jump > way)
 
-    def _go_on(self, state, searched, phase=Phase.SEARCH):
+    def _go_on(self, state, searched, phase):
         """The search asks for another trial, or the machine for the iterate once more."""
         kept = {name: state[name] for name in ("iterate", "gradient", "direction", *_SCALARS)}
-        kept["phase"] = double(float(phase))
+        kept["phase"] = phase
         return self._trial(kept | self.direction.keep(state), searched)
 
     def _accept(self, x, g, f, gg, first, endless, state, context):
