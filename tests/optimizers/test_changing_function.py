@@ -1,5 +1,8 @@
 """Line searches on a function that is another one at each evaluation, as with a new minibatch every step."""
 
+import itertools
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.optimizers._descent import Phase
+from tfopt.optimizers.newton import NewtonStep
+from tfopt.optimizers.newton_cg import TruncatedNewton
 
 SCALES = np.float32([1.0, 3.0, 10.0])
 START = np.float32([2.0, -1.0, 1.5])
@@ -34,15 +39,22 @@ def bowl(x):
 
 def descend(optimizer, evaluations, function):
     """Evaluate ``function(x, k)`` that often; the iterate where it ends, and the phases on the way."""
-    weight, phases = keras.Variable(START), []
+    weight, states = walk(optimizer, evaluations, function)
+    return weight.numpy(), [state["phase"] for state in states]
+
+
+def walk(optimizer, evaluations, function):
+    """The same: the weights, and the scalars of the state after each evaluation."""
+    weight, states = keras.Variable(START), []
     for k in range(evaluations):
         with tf.GradientTape() as tape:
             loss = function(weight.value, k)
         optimizer.scale_loss(loss)
         optimizer.apply(tape.gradient(loss, [weight.value]), [weight])
-        phases.append(int(optimizer.state_value("phase")))
+        scalars = [slot.name for slot in optimizer.machine.slots if slot.scalar]
+        states.append({name: float(optimizer.state_value(name)) for name in scalars})
     optimizer.to_evaluation_weights()
-    return weight.numpy(), phases
+    return weight, states
 
 
 @pytest.mark.parametrize("make", SEARCHED.values(), ids=SEARCHED)
@@ -64,6 +76,46 @@ def test_a_function_that_stays_is_compared_to_its_last_digit(make):
     assert bowl(found) < 1e-8 * bowl(START)
     assert Phase.DOUBT not in phases
     assert float(optimizer.state_value("discord")) == 0.0
+
+
+def test_steps_that_were_shortened_by_mistake_become_long_again():
+    """By a step as at the start where the function is found to change, and twice the usual one after."""
+    offsets = np.random.default_rng(0).uniform(0.0, 5.0, 100).astype(np.float32)
+    _, states = walk(tfopt.SteepestDescent(0.01), 100, lambda x, k: bowl(x) + offsets[k])
+    anew, longer = 0, 0
+    for before, after in itertools.pairwise(states):
+        gg = -after["slope"]  # along −g
+        if before["phase"] == Phase.DOUBT and after["discord"] > 0.0:
+            assert after["search_step"] == pytest.approx(0.01 * min(1.0 / np.sqrt(gg), 1.0))
+            anew += 1
+        elif after["iterations"] > before["iterations"] and before["discord"] > 0.0:
+            usual = before["search_step"] * before["slope"] / after["slope"]
+            assert after["search_step"] == pytest.approx(2.0 * usual)
+            longer += 1
+    assert anew >= 1
+    assert longer >= 5
+
+
+@pytest.mark.parametrize("void", [True, False])
+def test_trust_that_was_lost_by_mistake_is_given_back(void):
+    """What the model of the function was held to have promised was another function's."""
+    number = lambda value: tf.constant(value, tf.float64)  # noqa: E731
+    # Each step is held to have promised ten times what it gave.
+    move = types.SimpleNamespace(
+        step=number(1.0),
+        learning_rate=number(1.0),
+        last_slope=number(-20.0),
+        last_direction=tf.constant([1.0, 0.0]),
+        decrease=number(1.0),
+        precision=1e-7,
+        fresh=tf.constant(False),
+        void=tf.constant(void),
+    )
+    state = {"bend": 20.0, "trusted": 1.0, "value": 1.0, "radius": 1e-6, "damping": 1e6, "scale": 1.0}
+    state = {name: number(value) for name, value in state.items()}
+    radius = TruncatedNewton("adaptive", 50, 3.0)._radius(move, state)
+    damping = NewtonStep("adaptive", "cholesky", 100)._adapted(move, state)
+    assert (float(radius), float(damping)) == ((3.0, 0.0) if void else (0.25, 4e6))
 
 
 def wall(x, k):
