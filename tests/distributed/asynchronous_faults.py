@@ -99,11 +99,14 @@ def found(trainer, history, steps):
 
 
 class UntilDone(keras.callbacks.Callback):
-    """Trains as long as a thread runs."""
+    """Trains as long as a thread runs, which may wait for the next step."""
 
-    def __init__(self, thread):
+    def __init__(self, thread, stepped):
         super().__init__()
-        self.thread = thread
+        self.thread, self.stepped = thread, stepped
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.stepped.set()
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = not self.thread.is_alive()
@@ -111,10 +114,13 @@ class UntilDone(keras.callbacks.Callback):
 
 def often(kills, seed):
     """One of two workers, or both, killed at random moments and started again, so many times in one run."""
-    chance = random.Random(int(seed))
+    chance, stepped = random.Random(int(seed)), threading.Event()
 
     def disturb():
         for _ in range(int(kills)):
+            # Where starting takes long no kill would hit a worker at work.
+            stepped.clear()
+            stepped.wait(60)
             time.sleep(chance.uniform(0.0, 0.5))
             victims = chance.choice([[0], [1], [0, 1]])
             for victim in victims:
@@ -126,7 +132,7 @@ def often(kills, seed):
     with LocalCluster(2, 1) as local:
         trainer = AsynchronousTrainer(model, local.cluster)
         begin = After(20, disturb)
-        callbacks = [begin, UntilDone(begin.thread)]
+        callbacks = [begin, UntilDone(begin.thread, stepped)]
         history = trainer.fit(*data(), batch_size=BATCH, epochs=10**6, verbose=0, callbacks=callbacks)
         begin.thread.join()
         epochs = len(history.epoch)
