@@ -262,9 +262,10 @@ class MachineOptimizer(keras.optimizers.Optimizer):
         shared = [(("iteration", ""), self._iterations)]
         if isinstance(self._learning_rate, keras.Variable):
             shared.append((("learning_rate", ""), self._learning_rate))
+        paths = self.paths
         for name, part in self._parts.value.items():
             if isinstance(part, list):
-                shared.extend(((name, path), v) for path, v in zip(self.paths, part, strict=True))
+                shared.extend(((name, path), v) for path, v in zip(paths, part, strict=True))
             else:
                 shared.append(((name, ""), part))
         return shared
