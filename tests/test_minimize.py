@@ -467,6 +467,12 @@ def test_a_value_in_place_of_the_function_is_refused():
         tfopt.minimize(3.0, 1.0)
 
 
+def test_a_run_within_a_tf_function_is_refused():
+    run = tf.function(lambda x: tfopt.minimize(rosenbrock, x).x, autograph=False)
+    with pytest.raises(RuntimeError, match=r"minimize: call it outside of tf.function"):
+        run(tf.zeros((2,), tf.float64))
+
+
 def test_a_function_that_is_no_scalar_is_refused():
     with pytest.raises(ValueError, match="scalar"):
         solve(lambda x: x, [1.0, 2.0])

@@ -37,6 +37,7 @@ def minimize(fun, x0, method="LBFGS", tol=1e-6, max_evaluations=1000, callback=N
 
     Raises:
         ValueError: If an argument lies outside its range, or the function's value is no real scalar.
+        RuntimeError: Inside of a `tf.function`, where the run could not be watched.
 
     Example:
         >>> import tensorflow as tf, tfopt
@@ -48,6 +49,8 @@ def minimize(fun, x0, method="LBFGS", tol=1e-6, max_evaluations=1000, callback=N
 
     Source: chapter sections 6 and 7; Nocedal and Wright, Numerical Optimization, 2006.
     """
+    if tf.inside_function():
+        raise RuntimeError("minimize: call it outside of tf.function; it compiles `fun` by itself.")
     require(callable(fun), "minimize", "fun", fun, "a function")
     require_not_negative("minimize", tol=tol)
     require_integer("minimize", 1, max_evaluations=max_evaluations)

@@ -305,6 +305,13 @@ def test_own_train_steps_and_eager_steps_are_refused():
         AsynchronousTrainer(model)
 
 
+def test_accumulation_by_keras_optimizers_is_refused():
+    model = compiled()
+    model.compile(keras.optimizers.Adam(gradient_accumulation_steps=2), "mse")
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=2.*None for Keras' own"):
+        AsynchronousTrainer(model)
+
+
 PROBE = {"x": [[0.0]], "y": [[0.0]]}
 REFUSED = {
     "CommonRandomNumbers": {},
@@ -322,6 +329,8 @@ def test_callbacks_that_work_between_steps_are_refused():
         callback = getattr(tfopt.callbacks, name)(**arguments)
         with pytest.raises(ValueError, match=f"callbacks='{name}'.*stand still between steps"):
             _refusals.check_callbacks([keras.callbacks.TerminateOnNaN(), callback])
+        with pytest.raises(ValueError, match=f"callbacks='{name}'"):
+            _refusals.check_callbacks(keras.callbacks.CallbackList([callback]))
     allowed = {"BackupAndRestore", "EvaluationWeights"}
     assert set(tfopt.callbacks.__all__) == allowed | set(REFUSED)
     _refusals.check_callbacks([tfopt.callbacks.BackupAndRestore("a"), tfopt.callbacks.EvaluationWeights()])

@@ -33,6 +33,10 @@ def check_model(model, strategy):
         one_gradient = not inner.machine.flat and type(inner).__name__ not in COMPOSED
         expected = "a rule that takes one gradient at a time; this one needs synchronous evaluations in `fit`"
         require(one_gradient, OWNER, "optimizer", type(inner).__name__, expected)
+    else:
+        accumulated = inner.gradient_accumulation_steps
+        expected = "None for Keras' own optimizers; tfopt's of the same name accumulate on the servers"
+        require(not accumulated, OWNER, "gradient_accumulation_steps", accumulated, expected)
     expected = "a model with Keras' own train step; compute_loss and compute_metrics may be replaced"
     require(not _glue.has_own_train_step(model), OWNER, "model", model, expected)
     require(not model.run_eagerly, OWNER, "run_eagerly", model.run_eagerly, "False: steps travel as graphs")
@@ -71,6 +75,7 @@ def require_started(model):
 
 def check_callbacks(given):
     """Raise ValueError if a callback needs the model to rest between steps."""
-    for callback in keras.tree.flatten(given):
+    listed = given.callbacks if isinstance(given, keras.callbacks.CallbackList) else given
+    for callback in keras.tree.flatten(listed):
         name, expected = type(callback).__name__, "none that needs the weights to stand still between steps"
         require(not isinstance(callback, BETWEEN_STEPS), OWNER, "callbacks", name, expected)
