@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt.optimizers._vectors import dense
 
 RNG = np.random.default_rng(5)
 A = RNG.normal(size=(5, 5))
@@ -126,3 +127,39 @@ def test_too_many_weights_are_refused_by_name():
 def test_bad_arguments_are_named(options, part):
     with pytest.raises(ValueError, match=part):
         tfopt.Newton(**options)
+
+
+def test_the_matrix_behind_a_loop_under_xla():
+    """Lists, in which a loop keeps its steps, XLA knows for one vector at a time only."""
+
+    def gradient_of(x):
+        turn = lambda i, s: (i + 1, tf.tanh(s + x * tf.reduce_sum(x)))  # noqa: E731
+        total = tf.while_loop(lambda i, _: i < 3, turn, (0, tf.zeros(3)), maximum_iterations=3)[1]
+        return tf.gradients(tf.reduce_sum(total), x)[0]
+
+    def matrix(x):
+        gradient = gradient_of(x)
+        return dense(lambda v: tf.gradients(tf.tensordot(gradient, v, 1), x)[0], 3, x.dtype)
+
+    point = tf.constant([0.3, -0.2, 0.5])
+    plain, compiled = (tf.function(matrix, autograph=False, jit_compile=jit)(point) for jit in (False, True))
+    step = 1e-2 * np.eye(3, dtype="float32")
+    differences = tf.function(gradient_of, autograph=False)
+    expected = [(differences(point + d) - differences(point - d)) / 2e-2 for d in step]
+    np.testing.assert_allclose(plain, expected, rtol=5e-3, atol=5e-3)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU])
+def test_recurrent_models_take_the_same_steps_under_xla(layer):
+    x = RNG.normal(size=(8, 4, 3))
+    losses = []
+    for jit in (False, True):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((4, 3)), layer(2), keras.layers.Dense(1)])
+        model.compile(tfopt.Newton(), "mse", jit_compile=jit)
+        fitted = model.fit(x, x[:, 0, :1], batch_size=8, epochs=6, shuffle=False, verbose=0)
+        losses.append(fitted.history["loss"])
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    np.testing.assert_allclose(*losses, rtol=1e-3)

@@ -132,6 +132,18 @@ def write_row(variable, index, row):
     tf.cond(index < 0, lambda: True, put)
 
 
+def _loops_keep_steps(graph):
+    """Whether a graph or one around it has lists, in which a loop such as an RNN's keeps its steps.
+
+    TensorFlow's vectorised form of a list has a size that XLA cannot tell.
+    """
+    while graph is not None:
+        if any("TensorList" in op.type for op in graph.get_operations()):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
 def _ops(dtype):
     """The ops that serve vectors of a type here, or None."""
     return kernels.ops_for(_place.device) if _place.fused and dtype in kernels.DTYPES else None
@@ -190,13 +202,14 @@ def opaque(*tensors):
 
 def dense(product, size, dtype):
     """The symmetric matrix behind ``product(vector)``, by products with the unit vectors."""
-    chunks = -(-size // _CHUNK)
-    first = tf.range(chunks) * _CHUNK
+    together = not (compiled_by_xla() and _loops_keep_steps(tf.compat.v1.get_default_graph()))
+    chunk = _CHUNK if together else 1
+    first = tf.range(0, size, chunk)
 
     def rows(start):
-        units = tf.one_hot(start + tf.range(_CHUNK), size, dtype=dtype)
-        return tf.vectorized_map(product, units)
+        units = tf.one_hot(start + tf.range(chunk), size, dtype=dtype)
+        return tf.vectorized_map(product, units) if together else product(units[0])[None]
 
-    matrix = tf.reshape(tf.map_fn(rows, first, fn_output_signature=dtype), [chunks * _CHUNK, size])[:size]
+    matrix = tf.reshape(tf.map_fn(rows, first, fn_output_signature=dtype), [-1, size])[:size]
     matrix = tf.ensure_shape(matrix, [size, size])
     return 0.5 * (matrix + tf.transpose(matrix))
