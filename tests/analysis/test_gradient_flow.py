@@ -152,6 +152,17 @@ def test_wrapped_and_custom_cells():
     assert len(flow.layers) == 4
 
 
+def test_states_that_are_images_are_left_out():
+    layers = [keras.layers.ConvLSTM2D(2, 3, name="images"), keras.layers.Flatten(), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3, 5, 5, 1)), *layers])
+    model.compile(loss="mse")
+    flow = gradient_flow(model, RNG.normal(size=(4, 3, 5, 5, 1)), RNG.normal(size=(4, 1)))
+    assert flow.times == {}
+    assert len(flow.layers) == 2
+    with pytest.raises(ValueError, match="expected a built recurrent layer"):
+        recurrent_spectral_radius(model)
+
+
 def test_masked_steps_are_left_out():
     """Zeros in front, which the mask skips, are no vanished gradient."""
     model, _ = recurrent(0.8)

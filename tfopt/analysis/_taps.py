@@ -103,7 +103,8 @@ def state_sizes(cell):
     """The sizes of a cell's states; [] for cells whose states are nested or are no vectors."""
     sizes = cell.state_size
     sizes = [sizes] if isinstance(sizes, int) else list(sizes)
-    return sizes if all(isinstance(size, int) for size in sizes) else []
+    # Keras says -1 where the states are images, as those of ConvLSTM2D.
+    return sizes if all(isinstance(size, int) and size > 0 for size in sizes) else []
 
 
 def recurrent_layers(model):
