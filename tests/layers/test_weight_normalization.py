@@ -601,6 +601,15 @@ def test_remove_folds_the_weights(case):
         wrapper(x)
 
 
+def test_what_was_traced_before_remove_computes_the_same():
+    model = keras.Sequential([keras.Input((5,)), WeightNormalization(L.Dense(3), data_init=False)])
+    x = data((8, 5))
+    model.layers[0].normalized.kernels[0].g.assign([-1.0, 2.0, 0.0])
+    expected = model.predict(x, verbose=0)
+    model.layers[0].remove()
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_remove_in_a_model():
     model = network()
     x = data((8, 5))
