@@ -308,7 +308,7 @@ def test_own_train_steps_and_eager_steps_are_refused():
 def test_accumulation_by_keras_optimizers_is_refused():
     model = compiled()
     model.compile(keras.optimizers.Adam(gradient_accumulation_steps=2), "mse")
-    with pytest.raises(ValueError, match="gradient_accumulation_steps=2.*None for Keras' own"):
+    with pytest.raises(ValueError, match=r"gradient_accumulation_steps=2.*None for Keras' own"):
         AsynchronousTrainer(model)
 
 

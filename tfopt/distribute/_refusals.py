@@ -34,7 +34,7 @@ def check_model(model, strategy):
         expected = "a rule that takes one gradient at a time; this one needs synchronous evaluations in `fit`"
         require(one_gradient, OWNER, "optimizer", type(inner).__name__, expected)
     else:
-        accumulated = inner.gradient_accumulation_steps
+        accumulated = getattr(inner, "gradient_accumulation_steps", None)
         expected = "None for Keras' own optimizers; tfopt's of the same name accumulate on the servers"
         require(not accumulated, OWNER, "gradient_accumulation_steps", accumulated, expected)
     expected = "a model with Keras' own train step; compute_loss and compute_metrics may be replaced"

@@ -194,7 +194,7 @@ class WeightNormalization(keras.layers.Wrapper):
             expected = "a layer that is not quantised yet"
             require(not self._has_lost_kernels(), owner, "layer", self.layer, expected)
             for kernel in self.normalized.kernels:
-                # With g = ‖w‖, so that a function traced before, as a model's predict, goes on to compute with w.
+                # With g = ‖w‖ functions traced before, such as a model's predict, go on to compute with w.
                 kernel.assign(kernel.weight())
                 kernel.variable.regularizer = kernel.regularizer
             self._removed = True
