@@ -157,11 +157,12 @@ class Newton(DirectionOptimizer):
     α is `damping`, or with "adaptive" starts at 0, grows where the quadratic promised more than the step gave
     or H asks for it, and shrinks where the promise was kept (Levenberg and Marquardt).
 
-    The n × n Hessian is made of exact products, a chunk of rows at a time, once per iteration, on one device
-    within the train step; over several replicas or with `gradient_accumulation_steps` with a train step (a
-    pass) of its own. It takes about 2n gradients' time, and its factor n³ operations. Memory: 4n numbers, in
-    a step H and its factor besides; with `gradient_accumulation_steps` n² + n more. Above `max_parameters`
-    the optimizer refuses and names `NewtonCG`. What is said at `tfopt.LBFGS` on batches holds here too.
+    The n × n Hessian is made of exact products, a chunk of rows at a time (one at a time where XLA compiles a
+    recurrent model), once per iteration, on one device within the train step; over several replicas or with
+    `gradient_accumulation_steps` with a train step (a pass) of its own. It takes about 2n gradients' time,
+    and its factor n³ operations. Memory: 4n numbers, in a step H and its factor besides; with
+    `gradient_accumulation_steps` n² + n more. Above `max_parameters` the optimizer refuses and names
+    `NewtonCG`. What is said at `tfopt.LBFGS` on batches holds here too.
 
     Args:
         learning_rate: First trial of each search in units of the Newton step.
