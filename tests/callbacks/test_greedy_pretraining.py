@@ -116,9 +116,10 @@ def test_stage_by_stage_it_is_what_is_coded_by_hand(freeze):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_every_optimizer_works_as_by_hand(make):
-    assert_same_as_by_hand(make)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_works_as_by_hand(name):
+    # TensorFlow arranges the Hessian's products anew in each graph, which shows in their last digit.
+    assert_same_as_by_hand(OPTIMIZERS[name], tolerance=1e-6 if name == "newton-cg" else 0.0)
 
 
 @pytest.mark.slow
