@@ -333,8 +333,11 @@ def test_callbacks_that_work_between_steps_are_refused():
             _refusals.check_callbacks(keras.callbacks.CallbackList([callback]))
     allowed = {"BackupAndRestore", "EvaluationWeights"}
     assert set(tfopt.callbacks.__all__) == allowed | set(REFUSED)
-    _refusals.check_callbacks([tfopt.callbacks.BackupAndRestore("a"), tfopt.callbacks.EvaluationWeights()])
-    _refusals.check_callbacks(None)
+    fit = [tfopt.callbacks.BackupAndRestore("a"), tfopt.callbacks.EvaluationWeights()]
+    assert _refusals.check_callbacks(fit) == fit
+    # One by one: for those that save between steps the servers have to rest.
+    assert _refusals.check_callbacks(keras.callbacks.CallbackList(fit)) == fit
+    assert _refusals.check_callbacks(None) == []
 
 
 def test_a_local_cluster_checks_its_arguments():

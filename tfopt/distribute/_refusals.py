@@ -74,8 +74,10 @@ def require_started(model):
 
 
 def check_callbacks(given):
-    """Raise ValueError if a callback needs the model to rest between steps."""
+    """The callbacks one by one; ValueError if one needs the model to rest between steps."""
     listed = given.callbacks if isinstance(given, keras.callbacks.CallbackList) else given
-    for callback in keras.tree.flatten(listed):
+    found = keras.tree.flatten(listed) if listed else []
+    for callback in found:
         name, expected = type(callback).__name__, "none that needs the weights to stand still between steps"
         require(not isinstance(callback, BETWEEN_STEPS), OWNER, "callbacks", name, expected)
+    return found

@@ -171,7 +171,7 @@ class AsynchronousTrainer:
             TimeoutError: If no worker is left and none came back, or one stands still when the functions are
                 sent.
         """
-        _refusals.check_callbacks(callbacks)
+        callbacks = _refusals.check_callbacks(callbacks)
         data = dict(y=y, batch_size=batch_size, class_weight=class_weight, sample_weight=sample_weight)
         source = source_of(self._coordinator, x, steps_per_epoch, shuffle=shuffle, **data)
         validation = None
