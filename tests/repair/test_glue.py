@@ -88,3 +88,15 @@ def test_cond_branch_func_graph_is_the_graph_of_a_branch():
     seen.clear()
     tf.function(branch).get_concrete_function()
     assert seen == [False]
+
+
+def test_outer_graph_is_the_graph_around_a_branch():
+    seen = []
+
+    def branch():
+        seen.append(list(_glue.graphs_around(tf.compat.v1.get_default_graph())))
+        return tf.constant(1)
+
+    function = tf.function(lambda x: tf.cond(x, branch, branch))
+    graph = function.get_concrete_function(tf.TensorSpec((), tf.bool)).graph
+    assert [graphs[1] for graphs in seen] == [graph, graph]

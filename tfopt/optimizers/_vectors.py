@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfopt.kernels import rows as kernels
 from tfopt.kernels._glue import compiled_by_xla
 from tfopt.optimizers._machine import Row
+from tfopt.repair._glue import graphs_around
 
 _CHUNK = 32  # rows of a matrix made at once
 _PRECISION = {
@@ -137,11 +138,7 @@ def _loops_keep_steps(graph):
 
     TensorFlow's vectorised form of a list has a size that XLA cannot tell.
     """
-    while graph is not None:
-        if any("TensorList" in op.type for op in graph.get_operations()):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-    return False
+    return any("TensorList" in op.type for around in graphs_around(graph) for op in around.get_operations())
 
 
 def _ops(dtype):

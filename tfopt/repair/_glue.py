@@ -22,6 +22,13 @@ def layers_within(layer):
     return list(layer._flatten_layers())
 
 
+def graphs_around(graph):
+    """A graph and those around it, the inner ones first."""
+    while graph is not None:
+        yield graph
+        graph = getattr(graph, "outer_graph", None)
+
+
 # -- fit on several workers -------------------------------------------------------------------------------
 
 _keras_build = trainers.TensorFlowTrainer._maybe_symbolic_build
@@ -127,10 +134,8 @@ class _Replicas(types.SimpleNamespace):
 
     def run(self, function, args):
         """Note the graphs around the step, and take it."""
-        graph = tf.compat.v1.get_default_graph()
-        while graph is not None:
+        for graph in graphs_around(tf.compat.v1.get_default_graph()):
             self.branches.append(isinstance(graph, CondBranchFuncGraph))
-            graph = getattr(graph, "outer_graph", None)
         return function(*args)
 
 

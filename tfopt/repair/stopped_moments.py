@@ -27,11 +27,10 @@ def stopped_moments(graph):
     Mean of x. Inside a loop or branch under construction the graphs around it are searched too.
     """
     found: list[str] = []
-    while graph is not None:
-        definition = graph.as_graph_def()
+    for around in _glue.graphs_around(graph):
+        definition = around.as_graph_def()
         bodies = [definition.node, *(function.node_def for function in definition.library.function)]
         found += [name for nodes in bodies for name in _stopped(nodes)]
-        graph = getattr(graph, "outer_graph", None)
     return list(dict.fromkeys(found))
 
 
