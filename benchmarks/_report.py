@@ -12,6 +12,7 @@ from benchmarks._timing import Ratio
 HERE = pathlib.Path(__file__).resolve().parent
 README = HERE / "README.md"
 RESULTS = HERE / "results"
+WIDEST = 10_000
 MARKED = re.compile(r"(?<=<!-- tables -->\n).*(?=<!-- end of tables -->)", re.DOTALL)
 
 
@@ -36,7 +37,11 @@ def show(result):
         table.add_column(column, justify="right")
     for row in result["rows"]:
         table.add_row(*map(text, row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        # In a file nobody can widen the window.
+        console.width = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.print(table)
 
 
 def markdown(result):

@@ -75,16 +75,21 @@ void NormalizeBackwardPlan::start(int64_t begin, int64_t end) {
   if (geometry_.size() == 0) return;
   std::vector<double> groups(2 * geometry_.groups);
   GroupNumbers numbers(geometry_, division_.columns);
+  // What is not as large lies near enough.
+  const bool ahead = whole() && past_;
   for (int64_t k = begin; k < end; ++k) {
     const Part& part = division_.parts[k];
     Sums sums = make_sums();
     for (int64_t sample = part.first; sample < part.last; ++sample) {
       load(sample, numbers);
+      // Not at once with x, which would be more than a core can wait for.
+      if (ahead) fetch_sample(upstream_, geometry_, sample + 1);
       double* to = whole() ? groups.data() : &partial_[k * 2 * geometry_.groups];
       if (whole()) std::fill(groups.begin(), groups.end(), 0.0);
       reduce(sample, part.begin, part.end, numbers, sums, to);
       if (!whole()) continue;
       conclude(to, numbers);
+      if (ahead) fetch_sample(x_, geometry_, sample + 1);
       apply(sample, 0, geometry_.inner, numbers);
     }
     flush(sums);

@@ -57,6 +57,7 @@ void NormalizePlan::start(int64_t begin, int64_t end) {
       find_shift(sample, shift.data());
       measure(sample, 0, geometry_.inner, shift.data(), moments.data());
       conclude(sample, shift.data(), moments.data(), numbers);
+      fetch_sample(x_, geometry_, sample + 1);
       apply(sample, 0, geometry_.inner, numbers);
     }
 }

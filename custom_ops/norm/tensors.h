@@ -52,6 +52,18 @@ struct Elements {
   }
 };
 
+// Asks for a sample that comes next, so that memory does not rest while this one is worked on in the caches. Within
+// larger ones the machine looks ahead by itself, but not from page to page. Inlined always: g++ drops calls of what
+// does nothing but fetch.
+__attribute__((always_inline)) inline void fetch_sample(const Elements<const void*>& from, const Geometry& geometry,
+                                                        int64_t sample) {
+  constexpr int64_t kPage = 4096, kLine = 64;
+  const int64_t bytes = geometry.sample() * from.size;
+  if (bytes > kPage || sample >= geometry.outer) return;
+  const char* first = static_cast<const char*>(from.at(sample * geometry.sample()));
+  for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(first + i, 0, 2);
+}
+
 // Whether what is written should go past the caches: where it is too large to be met there again. Not in half
 // precision, where a core computes for longer than it waits for memory, and the way past the caches adds to that.
 inline bool past_caches(const Geometry& geometry, Type type) {

@@ -150,6 +150,15 @@ def test_tables_show_a_ratio_with_its_quartiles(benchmarks):
     assert [report.text(value) for value in (None, 0.01234, 1234.5)] == ["–", "0.0123", "1234"]
 
 
+def test_a_table_in_a_file_is_as_wide_as_it_must_be(benchmarks, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    columns = {f"column number {k}": f"value {k}" for k in range(20)}
+    result = {"title": "Wide", "rows": [columns], "machine": {}, "rounds": 1, "load": [0.0, 0.0]}
+    benchmarks("_report").show(result)
+    shown = capsys.readouterr().out
+    assert all(text in shown for pair in columns.items() for text in pair)
+
+
 @pytest.mark.parametrize(("value", "said"), [("true", "kept"), ("false", None), (None, None)])
 def test_a_table_says_that_memory_was_kept(benchmarks, monkeypatch, value, said):
     name = benchmarks("_machine").USE_POOL
