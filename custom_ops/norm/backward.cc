@@ -75,7 +75,7 @@ void NormalizeBackwardPlan::start(int64_t begin, int64_t end) {
   if (geometry_.size() == 0) return;
   std::vector<double> groups(2 * geometry_.groups);
   GroupNumbers numbers(geometry_, division_.columns);
-  // What is not as large lies near enough.
+  // Tensors that stay in a cache lie near enough.
   const bool ahead = whole() && past_;
   for (int64_t k = begin; k < end; ++k) {
     const Part& part = division_.parts[k];

@@ -49,8 +49,8 @@ TFOPT_ELEMENT void write_past(const T* from, T* to, int64_t n) {
   char* target = reinterpret_cast<char*>(to);
   int64_t i = bytes_before(target, kNarrow, bytes);
   if (i) memcpy(target, source, i);
-  for (; i + kNarrow <= bytes && bytes_before(target + i, kWide, kWide); i += kNarrow)
-    store_narrow(target + i, source + i);
+  const int64_t wide = i + bytes_before(target + i, kWide, bytes - i);
+  for (; i + kNarrow <= wide; i += kNarrow) store_narrow(target + i, source + i);
   for (; i + kWide <= bytes; i += kWide) store_wide(target + i, source + i);
   for (; i + kNarrow <= bytes; i += kNarrow) store_narrow(target + i, source + i);
   if (i < bytes) memcpy(target + i, source + i, bytes - i);

@@ -5,6 +5,7 @@
 
 #include "custom_ops/apply/table.h"
 #include "custom_ops/norm/layout.h"
+#include "custom_ops/rules/element.h"
 
 namespace tfopt {
 
@@ -53,10 +54,9 @@ struct Elements {
 };
 
 // Asks for a sample that comes next, so that memory does not rest while this one is worked on in the caches. Within
-// larger ones the machine looks ahead by itself, but not from page to page. Inlined always: g++ drops calls of what
-// does nothing but fetch.
-__attribute__((always_inline)) inline void fetch_sample(const Elements<const void*>& from, const Geometry& geometry,
-                                                        int64_t sample) {
+// larger ones the machine looks ahead by itself, but not from page to page. Out of line it would have no effect that
+// g++ sees, and its calls would be dropped.
+TFOPT_ELEMENT void fetch_sample(const Elements<const void*>& from, const Geometry& geometry, int64_t sample) {
   constexpr int64_t kPage = 4096, kLine = 64;
   const int64_t bytes = geometry.sample() * from.size;
   if (bytes > kPage || sample >= geometry.outer) return;
