@@ -22,13 +22,14 @@ TFOPT_ELEMENT uint32_t as_bits(float value) {
 
 TFOPT_ELEMENT float bfloat16_to_float(uint16_t x) { return as_float(uint32_t{x} << 16); }
 
-// Rounds to nearest, ties to even.
-TFOPT_ELEMENT uint16_t float_to_bfloat16(float x) {
-  uint32_t bits = as_bits(x);
-  uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+// Rounds to nearest, ties to even: a bfloat16 in the upper half of the bits. The lower half means nothing.
+TFOPT_ELEMENT uint32_t rounded_to_bfloat16(float x) {
+  const uint32_t bits = as_bits(x), rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   const bool nan = x != x;
-  return static_cast<uint16_t>(nan ? 0x7fc0u : rounded);
+  return nan ? 0x7fc00000u : rounded;
 }
+
+TFOPT_ELEMENT uint16_t float_to_bfloat16(float x) { return static_cast<uint16_t>(rounded_to_bfloat16(x) >> 16); }
 
 TFOPT_ELEMENT float half_to_float(uint16_t x) {
   uint32_t exponent = x & 0x7c00u, mantissa = x & 0x3ffu;

@@ -1,6 +1,9 @@
 // Normalisation on CPU: divides the work over TensorFlow's threads.
 #include <cstdint>
+#include <functional>
+#include <utility>
 
+#include "custom_ops/apply/share.h"
 #include "custom_ops/kernels/normalize_op.h"
 #include "custom_ops/kernels/pool_allocator.h"
 #include "custom_ops/norm/backward.h"
@@ -14,14 +17,27 @@ using tensorflow::OpKernelContext;
 
 // Fewer elements are not worth the hand-over to another thread.
 constexpr int64_t kAlone = 1 << 15;
-// Rough time of an element, for the division of the work.
-constexpr int64_t kCyclesPerElement = 2;
+
+// TensorFlow's threads as `run_shared` wants them. Their own ParallelFor leaves most of the work to other threads than
+// the one that calls it, and waits until they have woken, which takes as long as a pass.
+class Workers {
+ public:
+  explicit Workers(OpKernelContext* context)
+      : threads_(*context->device()->tensorflow_cpu_worker_threads()->workers) {}
+
+  int64_t num_threads() const { return threads_.NumThreads(); }
+  void Schedule(std::function<void()> work) { threads_.Schedule(std::move(work)); }
+
+ private:
+  tensorflow::thread::ThreadPool& threads_;
+};
 
 template <class Plan, class Run>
 void share(OpKernelContext* context, const Plan& plan, const Run& run) {
-  const int64_t parts = plan.parts(), elements = plan.elements_of_part();
-  if (parts * elements <= kAlone) return run(0, parts);
-  context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(parts, elements * kCyclesPerElement, run);
+  const int64_t parts = plan.parts();
+  if (parts * plan.elements_of_part() <= kAlone) return run(0, parts);
+  Workers workers(context);
+  run_shared(workers, parts, 1, run);
 }
 
 template <class Plan>

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "custom_ops/norm/pages.h"
+#include "custom_ops/norm/past.h"
 
 namespace tfopt {
 namespace {
@@ -75,26 +76,22 @@ void NormalizeBackwardPlan::start(int64_t begin, int64_t end) {
   if (geometry_.size() == 0) return;
   std::vector<double> groups(2 * geometry_.groups);
   GroupNumbers numbers(geometry_, division_.columns);
-  // Tensors that stay in a cache lie near enough.
-  const bool ahead = whole() && past_;
   for (int64_t k = begin; k < end; ++k) {
     const Part& part = division_.parts[k];
     Sums sums = make_sums();
     for (int64_t sample = part.first; sample < part.last; ++sample) {
       load(sample, numbers);
-      // Not at once with x, which would be more than a core can wait for.
-      if (ahead) fetch_sample(upstream_, geometry_, sample + 1);
       double* to = whole() ? groups.data() : &partial_[k * 2 * geometry_.groups];
       if (whole()) std::fill(groups.begin(), groups.end(), 0.0);
       reduce(sample, part.begin, part.end, numbers, sums, to);
       if (!whole()) continue;
       conclude(to, numbers);
-      if (ahead) fetch_sample(x_, geometry_, sample + 1);
       apply(sample, 0, geometry_.inner, numbers);
     }
     flush(sums);
     sums_[k] = std::move(sums);
   }
+  if (past_) finish_past();
 }
 
 void NormalizeBackwardPlan::settle() {
@@ -126,6 +123,7 @@ void NormalizeBackwardPlan::finish(int64_t begin, int64_t end) const {
     const Part& part = division_.parts[k];
     apply(part.first, part.begin, part.end, numbers_[part.first]);
   }
+  if (past_) finish_past();
 }
 
 void NormalizeBackwardPlan::reduce(int64_t sample, int64_t begin, int64_t end, const GroupNumbers& numbers,

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "custom_ops/norm/pages.h"
+#include "custom_ops/norm/past.h"
 
 namespace tfopt {
 namespace {
@@ -57,9 +58,9 @@ void NormalizePlan::start(int64_t begin, int64_t end) {
       find_shift(sample, shift.data());
       measure(sample, 0, geometry_.inner, shift.data(), moments.data());
       conclude(sample, shift.data(), moments.data(), numbers);
-      fetch_sample(x_, geometry_, sample + 1);
       apply(sample, 0, geometry_.inner, numbers);
     }
+  if (past_) finish_past();
 }
 
 void NormalizePlan::settle() {
@@ -80,6 +81,7 @@ void NormalizePlan::finish(int64_t begin, int64_t end) const {
     const Part& part = division_.parts[k];
     apply(part.first, part.begin, part.end, numbers_[part.first]);
   }
+  if (past_) finish_past();
 }
 
 void NormalizePlan::find_shift(int64_t sample, float* shift) const {

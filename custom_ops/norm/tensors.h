@@ -5,7 +5,6 @@
 
 #include "custom_ops/apply/table.h"
 #include "custom_ops/norm/layout.h"
-#include "custom_ops/rules/element.h"
 
 namespace tfopt {
 
@@ -53,21 +52,10 @@ struct Elements {
   }
 };
 
-// Asks for a sample that comes next, so that memory does not rest while this one is worked on in the caches. Within
-// larger ones the machine looks ahead by itself, but not from page to page. Out of line it would have no effect that
-// g++ sees, and its calls would be dropped.
-TFOPT_ELEMENT void fetch_sample(const Elements<const void*>& from, const Geometry& geometry, int64_t sample) {
-  constexpr int64_t kPage = 4096, kLine = 64;
-  const int64_t bytes = geometry.sample() * from.size;
-  if (bytes > kPage || sample >= geometry.outer) return;
-  const char* first = static_cast<const char*>(from.at(sample * geometry.sample()));
-  for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(first + i, 0, 2);
-}
-
-// Whether what is written should go past the caches: where it is too large to be met there again. Not in half
-// precision, where a core computes for longer than it waits for memory, and the way past the caches adds to that.
+// Whether what is written should go past the caches: where it is too large to be met there again. Not in float16,
+// where a core computes for longer than it waits for memory, and the way past the caches adds to that.
 inline bool past_caches(const Geometry& geometry, Type type) {
-  return size_of(type) == sizeof(float) && geometry.size() * size_of(type) >= kCache;
+  return type != kHalf && geometry.size() * size_of(type) >= kCache;
 }
 
 // Calls visit(group, element, n) for all elements of some rows, in stretches of one group whose parameters lie in

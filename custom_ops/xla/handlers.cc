@@ -1,8 +1,8 @@
 // The targets of the custom calls: they run the kernels on XLA's threads.
+#include "custom_ops/apply/share.h"
 #include "custom_ops/xla/buffers.h"
 #include "custom_ops/xla/normalize_buffers.h"
 #include "custom_ops/xla/row_buffers.h"
-#include "custom_ops/xla/share.h"
 #include "custom_ops/xla/target.h"
 #include "xla/ffi/api/ffi.h"
 

@@ -9,8 +9,9 @@
 namespace {
 
 constexpr int kThreads = 3;
-// So large that results go past the caches, where they are floats: in rows of odd lengths, and by columns.
-const tfopt::Geometry kLarge[] = {{2100, 1, 1, 1001, 1001, 1}, {1, 190700, 11, 1, 11, 1}};
+// So large that results go past the caches: floats in rows of odd lengths, and by columns, and bfloat16 in both.
+const tfopt::Geometry kLarge[] = {{2100, 1, 1, 1001, 1001, 1}, {1, 190700, 11, 1, 11, 1}},
+                      kLargeHalves[] = {{4200, 1, 1, 1001, 1001, 1}, {1, 381400, 11, 1, 11, 1}};
 
 template <class Plan>
 void run(Plan& plan) {
@@ -62,6 +63,7 @@ int main() {
     for (const tfopt::Type type : {tfopt::kFloat, tfopt::kHalf, tfopt::kBfloat16})
       for (const tfopt::Geometry& is : kGeometries) cases += check_all(table, type, is);
     for (const tfopt::Geometry& is : kLarge) cases += check_all(table, tfopt::kFloat, is);
+    for (const tfopt::Geometry& is : kLargeHalves) cases += check_all(table, tfopt::kBfloat16, is);
   }
   std::printf("%d cases\n", cases);
 }
