@@ -134,6 +134,16 @@ def test_every_loop_of_normalisation_over_elements_is_vectorised(tmp_path):
     assert [n for n in marked if re.search(rf"loops\.cc:{n}:\d+: {missed}", said)] == []
 
 
+@pytest.mark.slow
+def test_every_loop_of_normalisation_asks_for_memory_ahead(tmp_path):
+    """Nothing but speed would tell: the compiler may drop what has no effect that it sees."""
+    said_of(tmp_path, "norm/loops.cc", "-w")
+    program = run(["objdump", "-d", "-C", str(tmp_path / "k.o")])
+    loops = re.findall(r"^\S+ <void tfopt::.*?>:\n(.*?)(?:\n\n|\Z)", program, re.DOTALL | re.MULTILINE)
+    assert len(loops) >= 3 * 12  # six that sum, and three of each pass that write, for each type
+    assert [code for code in loops if not re.search("prefetch|prfm", code)] == []
+
+
 def test_sums_of_squares_are_vectorised(tmp_path):
     """Their loops over stretches and over what is left need not be; the one over the lanes must."""
     lines = (ROOT / "custom_ops" / "apply" / "squares.cc").read_text().splitlines()
