@@ -53,8 +53,8 @@ template <class T, int kTensors>
 struct Inputs {
   const T* tensors[kTensors];
 
-  // Asks for n elements that come some time after element i. The machine looks ahead by itself, but not far enough for
-  // a core that reads as fast as its threads write, and not from page to page.
+  // Asks for as many elements as the n from element i on take, a while behind them. The machine looks ahead by itself,
+  // but not far enough to keep memory busy while a core computes, and not from page to page.
   __attribute__((always_inline)) void fetch(int64_t i, int64_t n) const {
     constexpr int64_t kAhead = 2048, kLine = 64;
     for (const T* from : tensors) {

@@ -35,7 +35,8 @@ struct NormalizeLoops {
   void (*add_moments)(const void* x, float shift, int64_t n, double* sums);
   // The same for each column of a block.
   void (*add_column_moments)(const void* x, const Block& block, const float* shift, double* sums, double* squares);
-  // y = (x − mean) inverse γ + β; `past` the caches, where y is too large to be met there again.
+  // y = (x − mean) inverse γ + β; `past` the caches, where y is too large to be met there again: other threads then see
+  // it after `finish_past`.
   void (*apply[kReaches])(const void* x, const Block& block, const Numbers& by, void* y, bool past);
   // Adds to sums[0] and sums[1] the sum of ∇y and of ∇y (x − mean).
   void (*add_products)(const void* x, const void* upstream, float mean, int64_t n, double* sums);
